@@ -1,0 +1,94 @@
+import type { KeyBytes } from "./entry.ts";
+
+/**
+ * A place between two keys of a table. `values` is the connector's own text of the key columns, for its SQL; `key` is
+ * the canonical KeyBytes in hex where the table's keys are ordered, else null.
+ */
+export type Bound = { readonly values: readonly string[]; readonly key: string | null };
+
+/** Keys above `after` up to and including `upTo`; null is the open end. Pass 0 is the first copy, recopies count up. */
+export type KeyRange = {
+  readonly table: string;
+  readonly pass: number;
+  readonly after: Bound | null;
+  readonly upTo: Bound | null;
+  /** How far changes are kept from here on (W3): tables whose keys cannot be ordered announce the end at once. */
+  readonly announces: Bound | "end";
+};
+
+export type TableCoverage = {
+  readonly table: string;
+  readonly pass: number;
+  /** Changes up to here are kept; null: none yet. */
+  readonly announced: Bound | "end" | null;
+  /** Ranges have been handed out up to here. */
+  readonly planned: Bound | "end" | null;
+  /** Announced, but whose chunk is not in the log yet: read again after a restart. */
+  readonly open: readonly KeyRange[];
+  /** Rows of the chunks that are in the log, this pass. */
+  readonly rows: number;
+};
+
+/** In the order in which tables are copied: the root last (T2). */
+export type Coverage = { readonly tables: readonly TableCoverage[] };
+
+export function startCoverage(tables: readonly string[]): Coverage {
+  return { tables: tables.map((table) => blankTable(table, 0)) };
+}
+
+function blankTable(table: string, pass: number): TableCoverage {
+  return { table, pass, announced: null, planned: null, open: [], rows: 0 };
+}
+
+/** The state behind a `range` entry. */
+export function withRange(coverage: Coverage, range: KeyRange): Coverage {
+  return mapTable(coverage, range.table, (table) => ({
+    ...table,
+    announced: range.announces,
+    planned: range.upTo ?? "end",
+    open: [...table.open, range],
+  }));
+}
+
+/** The state behind a `chunk` entry. */
+export function withChunk(coverage: Coverage, range: KeyRange, rows: number): Coverage {
+  return mapTable(coverage, range.table, (table) => ({
+    ...table,
+    open: table.open.filter((open) => !sameRange(open, range)),
+    rows: table.rows + rows,
+  }));
+}
+
+/** Copies a table again from the beginning (W4): nothing of it is covered until its ranges are announced anew. */
+export function withRecopy(coverage: Coverage, table: string): Coverage {
+  return mapTable(coverage, table, (old) => blankTable(table, old.pass + 1));
+}
+
+export function tableIsComplete(table: TableCoverage): boolean {
+  return table.planned === "end" && table.open.length === 0;
+}
+
+export function isComplete(coverage: Coverage): boolean {
+  return coverage.tables.every(tableIsComplete);
+}
+
+/** W3: only a change that lies, provably, outside every announced range may be dropped. */
+export function mayDrop(table: TableCoverage, key: KeyBytes): boolean {
+  if (table.announced === null) return true;
+  if (table.announced === "end" || table.announced.key === null) return false;
+  return Buffer.compare(key, Buffer.from(table.announced.key, "hex")) > 0;
+}
+
+export function sameRange(a: KeyRange, b: KeyRange): boolean {
+  return a.table === b.table && a.pass === b.pass && sameBound(a.after, b.after) && sameBound(a.upTo, b.upTo);
+}
+
+function sameBound(a: Bound | null, b: Bound | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);
+}
+
+function mapTable(coverage: Coverage, name: string, change: (table: TableCoverage) => TableCoverage): Coverage {
+  if (!coverage.tables.some((table) => table.table === name)) throw new Error(`no coverage of table ${name}`);
+  return { tables: coverage.tables.map((table) => (table.table === name ? change(table) : table)) };
+}
