@@ -1,0 +1,79 @@
+import type { CoveredTable } from "../connectors/connector.ts";
+import type { KeyRange } from "../pipeline/coverage.ts";
+import type { Change, KeyBytes, LaneId, LogAnchor } from "../pipeline/entry.ts";
+
+export type LaneTarget = {
+  readonly lane: LaneId;
+  readonly tenant: string;
+  readonly tables: readonly CoveredTable[];
+};
+
+export type SeqRange = { readonly first: number; readonly last: number };
+
+/** What the target itself knows of a lane: the truth about apply. */
+export type Progress = {
+  /** Everything up to here is durably applied; 0 in a new lane. */
+  readonly watermark: number;
+  readonly anchor: LogAnchor | null;
+  /** Seqs above the watermark that are applied already: skipped after a restart (A2). */
+  readonly applied: readonly SeqRange[];
+  /** The lane was closed for good at the commit point or by an abort (C5). */
+  readonly closed: boolean;
+};
+
+/** Changes of whole seqs, in log order. The sink coalesces per key; on a guard error it retries in log order (A3). */
+export type ChangeBatch = { readonly seqs: SeqRange; readonly changes: readonly (readonly Change[])[] };
+
+export type ChunkUnit = {
+  readonly seq: number;
+  readonly range: KeyRange;
+  readonly leftOut: readonly KeyBytes[];
+  /** The store's own encoding, from the connector's `ChunkRows.encode`. */
+  readonly body: Uint8Array;
+  readonly rows: number;
+};
+
+/** A target read view at an exact log place: while it is open later entries may commit, and it does not see them. */
+export interface ReadView {
+  countRows(signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
+  close(): Promise<void>;
+}
+
+/**
+ * One lane's end in the target. Errors say by code what kind they are (A8): transient ones (`retry: backoff`) have
+ * changed nothing or are of unknown outcome, which `progress()` settles; final ones stop the lane and have changed
+ * nothing. FENCED: a newer applier owns the lane.
+ */
+export interface LaneSink {
+  readonly epoch: number;
+  /** How many transactions may be under way at once. */
+  readonly sessions: number;
+  /** Read again from the target: after an error of unknown outcome, and at open. */
+  progress(signal: AbortSignal): Promise<Progress>;
+  /** One transaction that holds every change of these seqs and nothing else, its first write in `dray.applied` (A2). */
+  applyChanges(batch: ChangeBatch, signal: AbortSignal): Promise<void>;
+  /** Replaces the range by the chunk (W4), one transaction. */
+  applyChunk(chunk: ChunkUnit, signal: AbortSignal): Promise<void>;
+  /** Durable when it resolves; deletes what `dray.applied` holds below it. Never goes back. */
+  advance(anchor: LogAnchor, signal: AbortSignal): Promise<void>;
+  /** W4, a table with another unique index that is copied again: removes the tenant's rows of it, guarded, in batches. */
+  clearTable(table: string, signal: AbortSignal): Promise<{ readonly rows: number }>;
+  /** Opened at a barrier (nothing is being applied); counting runs beside the stream. */
+  openReadView(signal: AbortSignal): Promise<ReadView>;
+  /** C5: no applier of this lane may ever write again. */
+  closeForGood(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Writes a target. One per target server. */
+export interface Sink {
+  readonly kind: string;
+  /** A7: takes a higher applier epoch, ends the old applier's connections and waits for their locks. */
+  open(target: LaneTarget, signal: AbortSignal): Promise<LaneSink>;
+  close(): Promise<void>;
+}
+
+export type ConflictRule = {
+  /** Changes may be applied in parallel where they share no key (A2): integer or binary keys, no other unique index. */
+  readonly parallel: boolean;
+};
