@@ -48,6 +48,8 @@ export interface LaneSink {
   readonly epoch: number;
   /** How many transactions may be under way at once. */
   readonly sessions: number;
+  /** A2: whether changes of this table may overtake each other where they share no key. */
+  mayOvertake(table: string): boolean;
   /** Read again from the target: after an error of unknown outcome, and at open. */
   progress(signal: AbortSignal): Promise<Progress>;
   /** One transaction that holds every change of these seqs and nothing else, its first write in `dray.applied` (A2). */
@@ -72,8 +74,3 @@ export interface Sink {
   open(target: LaneTarget, signal: AbortSignal): Promise<LaneSink>;
   close(): Promise<void>;
 }
-
-export type ConflictRule = {
-  /** Changes may be applied in parallel where they share no key (A2): integer or binary keys, no other unique index. */
-  readonly parallel: boolean;
-};
