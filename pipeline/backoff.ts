@@ -1,0 +1,44 @@
+import pRetry from "p-retry";
+import { DrayError, isDrayError } from "./errors.ts";
+
+export type BackoffOptions = {
+  readonly signal: AbortSignal;
+  /** Called with each failure that is tried again, for `reason` in status and the log. */
+  readonly onRetry: (error: Error, attempt: number) => void;
+  readonly minMs?: number;
+  readonly maxMs?: number;
+};
+
+/**
+ * Runs `work` until it succeeds, waiting longer after each failure that says `retry: backoff`; any other error is thrown
+ * at once, for a permanent error is never tried again (A8). Gives up only by its signal.
+ */
+export async function withBackoff<T>(work: (attempt: number) => Promise<T>, options: BackoffOptions): Promise<T> {
+  try {
+    return await pRetry((attempt) => work(attempt), {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: options.minMs ?? 50,
+      maxTimeout: options.maxMs ?? 5_000,
+      factor: 2,
+      randomize: true,
+      signal: options.signal,
+      shouldRetry: ({ error }) => isTransient(error) && !options.signal.aborted,
+      onFailedAttempt: ({ error, attemptNumber }) => {
+        if (isTransient(error)) options.onRetry(error, attemptNumber);
+      },
+    });
+  } catch (error) {
+    options.signal.throwIfAborted();
+    throw error;
+  }
+}
+
+export function isTransient(error: unknown): boolean {
+  return isDrayError(error) && error.problem.retry === "backoff";
+}
+
+/** What status shows for an error: code and facts of ours, else the message. */
+export function reasonOf(error: unknown): string {
+  if (error instanceof DrayError) return error.message;
+  return error instanceof Error ? error.message : String(error);
+}
