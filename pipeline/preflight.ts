@@ -1,0 +1,69 @@
+import { isDrayError } from "./errors.ts";
+
+export type Severity = "error" | "warning" | "info";
+
+/** One thing that preflight or the gate has found. An error refuses; nothing here ever holds a row's value but keys. */
+export type Finding = {
+  /** Of the check, kebab-case: `mysql.binlog-format`. */
+  readonly id: string;
+  readonly severity: Severity;
+  /** Whose: a server, table, variable or account, with its side: `source app.orders`. */
+  readonly subject: string;
+  /** A sentence with the measured value. */
+  readonly finding: string;
+  readonly remedy: string;
+  /** Complete statements, in order, that the operator may run as they stand; `fixOn` says where. */
+  readonly fixSql?: readonly string[];
+  readonly fixOn?: string;
+  /** The rule that asks for it: `M2`. */
+  readonly rule: string;
+};
+
+export type CheckTime = "preflight" | "gate";
+
+/** A check is data: it has no state, and says what it found instead of throwing. */
+export type Check<Context> = {
+  readonly id: string;
+  readonly rule: string;
+  readonly when: readonly CheckTime[];
+  run(context: Context, signal: AbortSignal): Promise<readonly Finding[]>;
+};
+
+/**
+ * Every check in order, all findings at once: an operator mends everything in one go. A check that could not be run is
+ * itself an error, as what is unknown counts as no; only the signal ends it early.
+ */
+export async function runChecks<Context>(
+  checks: readonly Check<Context>[],
+  context: Context,
+  options: { readonly when: CheckTime; readonly signal: AbortSignal },
+): Promise<readonly Finding[]> {
+  const findings: Finding[] = [];
+  for (const check of checks) {
+    if (!check.when.includes(options.when)) continue;
+    options.signal.throwIfAborted();
+    try {
+      findings.push(...(await check.run(context, options.signal)));
+    } catch (error) {
+      if (options.signal.aborted) throw error;
+      findings.push(couldNotRun(check, error));
+    }
+  }
+  return findings;
+}
+
+export function hasErrors(findings: readonly Finding[]): boolean {
+  return findings.some((finding) => finding.severity === "error");
+}
+
+function couldNotRun(check: { readonly id: string; readonly rule: string }, error: unknown): Finding {
+  const server = error instanceof Error && "server" in error ? String(error.server) : "preflight";
+  return {
+    id: check.id,
+    severity: "error",
+    subject: server,
+    finding: `The check could not be run: ${error instanceof Error ? error.message : String(error)}`,
+    remedy: isDrayError(error) ? error.problem.remedy : "Mend what the message names, then run preflight again.",
+    rule: check.rule,
+  };
+}
