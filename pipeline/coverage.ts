@@ -72,11 +72,29 @@ export function isComplete(coverage: Coverage): boolean {
   return coverage.tables.every(tableIsComplete);
 }
 
-/** W3: only a change that lies, provably, outside every announced range may be dropped. */
-export function mayDrop(table: TableCoverage, key: KeyBytes): boolean {
-  if (table.announced === null) return true;
-  if (table.announced === "end" || table.announced.key === null) return false;
-  return Buffer.compare(key, Buffer.from(table.announced.key, "hex")) > 0;
+/**
+ * W3 for the hot path: a change may be dropped only where it lies, provably, outside every announced range. Made anew
+ * whenever coverage changes.
+ */
+export class CoverageIndex {
+  readonly #tables: ReadonlyMap<string, "none" | "all" | Buffer>;
+
+  constructor(coverage: Coverage) {
+    this.#tables = new Map(coverage.tables.map((table) => [table.table, announcedTo(table)]));
+  }
+
+  mayDrop(table: string, key: KeyBytes): boolean {
+    const announced = this.#tables.get(table);
+    if (announced === undefined) throw new Error(`no coverage of table ${table}`);
+    if (announced === "none") return true;
+    return announced !== "all" && Buffer.compare(key, announced) > 0;
+  }
+}
+
+function announcedTo(table: TableCoverage): "none" | "all" | Buffer {
+  if (table.announced === null) return "none";
+  if (table.announced === "end" || table.announced.key === null) return "all";
+  return Buffer.from(table.announced.key, "hex");
 }
 
 export function sameRange(a: KeyRange, b: KeyRange): boolean {

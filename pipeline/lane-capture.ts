@@ -1,0 +1,282 @@
+import {
+  type Coverage,
+  CoverageIndex,
+  type KeyRange,
+  startCoverage,
+  withChunk,
+  withRange,
+  withRecopy,
+} from "./coverage.ts";
+import type { LogAnchor, Mark, MarkKind } from "./entry.ts";
+import { DrayError } from "./errors.ts";
+import { type Appended, LaneLog } from "./lane-log.ts";
+import type { ChangeLog, LogCheckpoint, LogWriter } from "./log/log.ts";
+import { MarkBook } from "./mark-book.ts";
+import type { Probe } from "./probe.ts";
+import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "./source.ts";
+import { Window } from "./window.ts";
+
+/** Where a mark stands in the lane's log. */
+export type MarkPlace = Appended & { readonly mark: Mark };
+
+/** What a lane keeps outside the log: its epoch's floor and a place to begin reading at (L2). */
+export interface LaneMemory {
+  /** A number above all it has returned for this lane. */
+  raiseEpoch(): Promise<number>;
+  checkpoint(): Promise<LogCheckpoint | null>;
+  saveCheckpoint(checkpoint: LogCheckpoint): Promise<void>;
+  /** The entry that the target recorded with its watermark; null where it cannot be asked or has none. */
+  anchor(): Promise<LogAnchor | null>;
+}
+
+export type LaneCaptureOptions = {
+  readonly source: LaneSource;
+  readonly stream: StreamSource;
+  readonly log: ChangeLog;
+  readonly memory: LaneMemory;
+  readonly probe: Probe;
+  /** Every mark but low and high, once its entry is durable: heartbeats for the lag meter. */
+  readonly onMark: (place: MarkPlace) => void;
+};
+
+export type CaptureState = {
+  readonly epoch: number;
+  readonly feed: FeedState;
+  readonly coverage: Coverage;
+  /** Changes kept since this epoch began, and the seq of the newest entry that holds one. */
+  readonly changes: number;
+  readonly lastChangeSeq: number;
+};
+
+/** L2: the tail is at most 64 MiB behind a checkpoint; half of it leaves room for what is under way. */
+const CHECKPOINT_BYTES = 32 * 1024 * 1024;
+
+type OpenChunk = { rows: ChunkRows | null; readonly done: PromiseWithResolvers<{ readonly rows: number }> };
+
+/**
+ * One lane's capture: takes what the source's stream says, in its order, keeps what coverage wants, closes the windows of
+ * chunks at their `high` marks, and appends. One instance is one writer epoch: any error ends it, and a new instance goes
+ * on from the log's tail (L2), so that nothing is remembered in two places.
+ */
+export class LaneCapture {
+  readonly #options: LaneCaptureOptions;
+  readonly #writer: LogWriter;
+  readonly #feed: LaneFeed;
+  readonly #log: LaneLog;
+  readonly #windows = new Map<Window, OpenChunk>();
+  readonly #places = new MarkBook<MarkPlace>();
+  readonly #highs = new Set<string>();
+  readonly #chunkWaiters = new Set<() => void>();
+  #index: CoverageIndex;
+  #lastChangeSeq = 0;
+  #changes = 0;
+  #checkpointedBytes = 0;
+
+  /** Opens the log as its one writer (L2), then joins the source's stream behind the log's tail, or begins it (M5). */
+  static async open(options: LaneCaptureOptions, signal: AbortSignal): Promise<LaneCapture> {
+    const { memory, source } = options;
+    const writer = await options.log.openWriter({
+      lane: source.lane,
+      aboveEpoch: (await memory.raiseEpoch()) - 1,
+      checkpoint: await memory.checkpoint(),
+      anchor: await memory.anchor(),
+      signal,
+    });
+    try {
+      const feed = await options.stream.attach(source, writer.tail?.position ?? null, writer.epoch, signal);
+      if (writer.tail === null) await options.probe("capture.after-start-mark");
+      return new LaneCapture(options, writer, feed);
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
+  }
+
+  private constructor(options: LaneCaptureOptions, writer: LogWriter, feed: LaneFeed) {
+    this.#options = options;
+    this.#writer = writer;
+    this.#feed = feed;
+    this.#log = new LaneLog({
+      writer,
+      position: writer.tail?.position ?? feed.state().position,
+      coverage: writer.tail?.coverage ?? startCoverage(options.source.tables.map((table) => table.id)),
+      committedAtMs: writer.tail?.committedAtMs ?? 0,
+      onChangesAppended: (appended) => {
+        this.#lastChangeSeq = appended.header.seq;
+        this.#checkpointedBytes += appended.header.body.storedBytes;
+      },
+    });
+    this.#index = new CoverageIndex(this.#log.coverage);
+  }
+
+  get coverage(): Coverage {
+    return this.#log.coverage;
+  }
+
+  state(): CaptureState {
+    return {
+      epoch: this.#writer.epoch,
+      feed: this.#feed.state(),
+      coverage: this.#log.coverage,
+      changes: this.#changes,
+      lastChangeSeq: this.#lastChangeSeq,
+    };
+  }
+
+  /** Until aborted, or until an error ends this epoch. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        const events = await this.#feed.next(signal);
+        for (const event of events) this.#take(event);
+        this.#log.flushSoon();
+        await this.#log.room(signal);
+        await this.#saveCheckpointSometimes();
+      }
+    } catch (error) {
+      this.#places.fail(error);
+      for (const chunk of this.#windows.values()) chunk.done.reject(error);
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      await this.#feed.close();
+      await this.#log.settled().catch(() => {});
+      await this.#writer.close();
+    }
+  }
+
+  /** Commits a mark in the source; resolves once it stands in the log: all that was committed before it is before it. */
+  async mark(kind: MarkKind, signal: AbortSignal): Promise<MarkPlace> {
+    const mark = await this.#options.stream.mark(this.#options.source.lane, this.#writer.epoch, kind, signal);
+    return await this.#places.expect(mark.nonce, signal);
+  }
+
+  /** W3: appends the announcement here and now. The window is open from this place of the stream on. */
+  async announce(range: KeyRange): Promise<Window> {
+    const window = this.reopen(range);
+    try {
+      const appended = this.#log.range(range, withRange(this.#log.coverage, range));
+      this.#index = new CoverageIndex(this.#log.coverage);
+      await appended;
+      await this.#options.probe("capture.after-range", { table: range.table });
+    } catch (error) {
+      this.discard(window);
+      throw error;
+    }
+    return window;
+  }
+
+  /** A range announced before a restart is read again: its window opens here. */
+  reopen(range: KeyRange): Window {
+    const window = new Window(range);
+    const done = Promise.withResolvers<{ readonly rows: number }>();
+    done.promise.catch(() => {});
+    this.#windows.set(window, { rows: null, done });
+    return window;
+  }
+
+  /** Resolves when the next chunk is durable. */
+  async chunkAppended(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    this.#chunkWaiters.add(resolve);
+    await promise.finally(() => signal.removeEventListener("abort", onAbort));
+  }
+
+  discard(window: Window): void {
+    this.#windows.delete(window);
+  }
+
+  /** Hands in what was read before `high`; resolves once the stream has passed `high` and the chunk is durable. */
+  async finish(window: Window, rows: ChunkRows, high: Mark): Promise<{ readonly rows: number }> {
+    const chunk = this.#windows.get(window);
+    if (chunk === undefined) throw new Error("the window is not open");
+    chunk.rows = rows;
+    window.closesAt(high.nonce);
+    if (this.#highs.delete(high.nonce)) this.#close(window, chunk);
+    return await chunk.done.promise;
+  }
+
+  /** W4: from a new start mark on nothing of the tables is covered until their ranges are announced anew. */
+  async recopy(tables: readonly string[], signal: AbortSignal): Promise<void> {
+    for (const window of this.#windows.keys()) {
+      if (tables.includes(window.range.table)) throw new Error(`${window.range.table} is being read`);
+    }
+    this.#log.resetCoverage(tables.reduce(withRecopy, this.#log.coverage));
+    this.#index = new CoverageIndex(this.#log.coverage);
+    await this.mark("start", signal);
+  }
+
+  #take(event: SourceEvent): void {
+    if (event.type === "mark") {
+      this.#log.reached(event.position, event.committedAtMs);
+      this.#takeMark(event.mark);
+      return;
+    }
+    for (const change of event.changes) {
+      if (this.#index.mayDrop(change.table, change.key)) continue;
+      for (const window of this.#windows.keys()) window.saw(change.table, change.key);
+      this.#log.add(change);
+      this.#changes++;
+    }
+    this.#log.reached(event.position, event.committedAtMs);
+    this.#log.endSlice(event.endsTransaction);
+  }
+
+  #takeMark(mark: Mark): void {
+    // Marks of this lane's earlier epochs were committed for windows and waiters that are gone.
+    if (mark.kind === "low" || (mark.scope !== "server" && mark.epoch !== this.#writer.epoch)) return;
+    if (mark.kind === "high") {
+      this.#takeHigh(mark.nonce);
+      return;
+    }
+    void this.#log.mark(mark).then(
+      (appended) => {
+        const place = { ...appended, mark };
+        this.#options.onMark(place);
+        if (mark.scope !== "server") this.#places.arrived(mark.nonce, place);
+      },
+      () => {}, // the run loop meets the same failure in `room`
+    );
+  }
+
+  #takeHigh(nonce: string): void {
+    for (const [window, chunk] of this.#windows) {
+      if (!window.isClosedBy(nonce)) continue;
+      this.#close(window, chunk);
+      return;
+    }
+    // The stream was faster than the INSERT's answer: the window closes as soon as its rows are handed in. Keys that
+    // change from here on may be left out too, which is never wrong: the log has them (W1).
+    this.#highs.add(nonce);
+  }
+
+  /** W1: the chunk, less what changed, stands in the log at this place of the stream. */
+  #close(window: Window, chunk: OpenChunk): void {
+    const { rows, done } = chunk;
+    if (rows === null) throw new DrayError("LOG_CORRUPT", { why: "a window closed before its rows were read" });
+    this.#windows.delete(window);
+    const kept = rows.encode(window.changed);
+    void this.#options.probe("capture.before-chunk-append", { table: window.range.table });
+    const coverage = withChunk(this.#log.coverage, window.range, kept.rows);
+    this.#log.chunk({ range: window.range, rows: kept.rows, body: kept.body }, window.leftOut, coverage).then(
+      (appended) => {
+        this.#checkpointedBytes += appended.header.body.storedBytes;
+        void this.#options.probe("capture.after-chunk-append", { table: window.range.table });
+        done.resolve({ rows: kept.rows });
+        for (const wake of this.#chunkWaiters) wake();
+        this.#chunkWaiters.clear();
+      },
+      (error) => done.reject(error),
+    );
+  }
+
+  async #saveCheckpointSometimes(): Promise<void> {
+    if (this.#checkpointedBytes < CHECKPOINT_BYTES) return;
+    this.#checkpointedBytes = 0;
+    const checkpoint = this.#writer.checkpoint();
+    if (checkpoint) await this.#options.memory.saveCheckpoint(checkpoint);
+  }
+}
