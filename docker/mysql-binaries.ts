@@ -1,0 +1,123 @@
+import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { cached, type Log } from "./cache.ts";
+import { lastLines, onPath, runCommand } from "./command.ts";
+import { ServerUnavailable } from "./server-unavailable.ts";
+
+/** How a program of a MySQL installation is run: the loader of a foreign root comes first where there is one. */
+export type Program = { readonly command: string; readonly args: readonly string[] };
+
+export type MysqlBinaries = {
+  readonly version: string;
+  readonly origin: string;
+  readonly mysqld: Program;
+  readonly tool: (name: "mysql" | "mysqldump") => Program;
+};
+
+const WAYS =
+  "give DRAY_TEST_MYSQL_URL_A and _B, put MySQL 8.0 or later on the PATH, start a container engine, or run once as root on Debian or Ubuntu";
+
+/** MySQL's answer to --version, or null where it is another product (MariaDB's server has the same name) or too old. */
+export function mysqlVersion(answer: string): string | null {
+  if (/mariadb/i.test(answer)) return null;
+  const found = /\bVer (\d+)\.(\d+)\.(\d+)/.exec(answer);
+  return found !== null && Number(found[1]) >= 8 ? `${found[1]}.${found[2]}.${found[3]}` : null;
+}
+
+export async function mysqlOnPath(log: Log): Promise<MysqlBinaries | null> {
+  const command = onPath("mysqld");
+  if (command === null) return null;
+  const { output } = await runCommand({ command, args: ["--no-defaults", "--version"], timeoutMs: 20_000 });
+  const version = mysqlVersion(output);
+  if (version === null) {
+    log(`${command} is not MySQL 8.0 or later (${lastLines(output, 1)}): not used`);
+    return null;
+  }
+  return {
+    version,
+    origin: command,
+    mysqld: { command, args: ["--no-defaults"] },
+    tool: (name) => ({ command: name, args: [] }),
+  };
+}
+
+/** Debian's own packages, unpacked into the cache; run from there by their own loader, so no chroot and no root. */
+export async function mysqlFromPackages(log: Log): Promise<MysqlBinaries> {
+  const folder = await cached({ name: "mysql-9.7", log, build: (target) => debootstrap(target, log) });
+  const loader = [
+    ...filesMatching(join(folder, "usr/lib64"), /^ld-linux.*\.so\.\d$/),
+    ...filesMatching(join(folder, "usr/lib"), /^ld-linux.*\.so\.\d$/),
+  ][0];
+  const libraries = filesMatching(join(folder, "usr/lib"), /-linux-gnu$/);
+  if (loader === undefined || libraries.length === 0) {
+    throw new ServerUnavailable(
+      `MySQL: ${folder} is not a whole installation; remove that folder and run again, or ${WAYS}`,
+    );
+  }
+  const program = (path: string, args: readonly string[]): Program => ({
+    command: loader,
+    args: ["--library-path", libraries.join(":"), join(folder, path), ...args],
+  });
+  const mysqld = program("usr/sbin/mysqld", [
+    "--no-defaults",
+    `--basedir=${folder}/usr`,
+    `--lc-messages-dir=${folder}/usr/share/mysql`,
+    `--character-sets-dir=${folder}/usr/share/mysql/charsets`,
+    `--plugin-dir=${folder}/usr/lib/mysql/plugin`,
+  ]);
+  const { output } = await runCommand({
+    command: mysqld.command,
+    args: [...mysqld.args, "--version"],
+    timeoutMs: 20_000,
+  });
+  const version = mysqlVersion(output);
+  if (version === null)
+    throw new ServerUnavailable(`MySQL: the one in ${folder} does not run (${lastLines(output, 1)}); ${WAYS}`);
+  return { version, origin: folder, mysqld, tool: (name) => program(`usr/bin/${name}`, ["--no-defaults"]) };
+}
+
+async function debootstrap(target: string, log: Log): Promise<void> {
+  const asRoot = process.getuid?.() === 0;
+  if (process.platform !== "linux" || !asRoot) {
+    throw new ServerUnavailable(`MySQL: none here, and unpacking Debian's packages takes root on Linux; ${WAYS}`);
+  }
+  if (onPath("debootstrap") === null) await installDebootstrap(log);
+  log("MySQL: downloading Debian's mysql-server-core, about 560 MB unpacked, once");
+  let lines = 0;
+  const { code, output } = await runCommand({
+    command: "debootstrap",
+    args: ["--variant=minbase", "--include=mysql-server-core,mysql-client-core", "sid", target],
+    env: { ...process.env, PATH: `${process.env["PATH"]}${delimiter}/usr/sbin${delimiter}/sbin`, LC_ALL: "C" },
+    onLine: (line) => {
+      lines += 1;
+      if (lines % 40 === 0) log(`MySQL: ${line.replace(/^I: /, "")} (step ${lines})`);
+    },
+  });
+  if (code !== 0) throw new ServerUnavailable(`MySQL: debootstrap failed (${lastLines(output, 2)}); ${WAYS}`);
+  mkdirSync(join(target, "var/lib/mysql-files"), { recursive: true });
+}
+
+async function installDebootstrap(log: Log): Promise<void> {
+  if (onPath("apt-get") === null)
+    throw new ServerUnavailable(`MySQL: neither debootstrap nor apt-get is here; ${WAYS}`);
+  log("MySQL: installing debootstrap by apt-get");
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const install = () =>
+    runCommand({ command: "apt-get", args: ["install", "-y", "-q", "debootstrap", "debian-archive-keyring"], env });
+  let result = await install();
+  if (result.code !== 0) {
+    await runCommand({ command: "apt-get", args: ["update", "-q"], env });
+    result = await install();
+  }
+  if (result.code !== 0) {
+    throw new ServerUnavailable(`MySQL: apt-get cannot install debootstrap (${lastLines(result.output, 1)}); ${WAYS}`);
+  }
+}
+
+function filesMatching(folder: string, pattern: RegExp): string[] {
+  return existsSync(folder)
+    ? readdirSync(folder)
+        .filter((name) => pattern.test(name))
+        .map((name) => join(folder, name))
+    : [];
+}
