@@ -1,0 +1,98 @@
+import { withBackoff } from "../pipeline/backoff.ts";
+import { isDrayError } from "../pipeline/errors.ts";
+import type { Outcome, OutcomeDraft, OutcomeResult, OutcomeRow, OutcomeStore } from "../pipeline/outcome.ts";
+import type { Probe } from "../pipeline/probe.ts";
+
+export type CommitPointOptions = {
+  readonly move: string;
+  /** `dray.cutover` of the home store's source, where an outcome is decided (C1). */
+  readonly home: OutcomeStore;
+  /** `dray.cutover` of the home store's target: no routing before COMMITTED has won here too. */
+  readonly target: OutcomeStore;
+  readonly probe: Probe;
+  /** A decision that cannot be written yet: the tenant stays fenced, and somebody should know. */
+  readonly onHeld: (side: "home" | "target", error: Error) => void;
+};
+
+export type Attempted = {
+  readonly generation: number;
+  /** The server that was the home at the first fence call. */
+  readonly homeUuid: string;
+  readonly facts: Readonly<Record<string, unknown>>;
+};
+
+/**
+ * C1: what became of an attempt is one row (move, generation), the first INSERT wins. The home decides; where another
+ * server answers at the home's address (a failover may have lost our row), the target's row does. Both decisions are
+ * tried until they are known: until then the caller must leave the tenant fenced.
+ */
+export class CommitPoint {
+  readonly #options: CommitPointOptions;
+
+  constructor(options: CommitPointOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * COMMITTED if it stands in home and target now, ABORTED if that won. `deadline` ends only the time before the first
+   * INSERT is sent; once sent, its outcome is waited for.
+   */
+  async commit(attempt: Attempted, signal: AbortSignal): Promise<Outcome> {
+    const { home, target, probe } = this.#options;
+    await probe("cutover.before-commit");
+    const atHome = await this.#insert("home", home, attempt, "COMMITTED", attempt.homeUuid, signal);
+    await probe("cutover.after-home-commit");
+    if (atHome?.result === "lost") return "ABORTED";
+    const atTarget = await this.#insert("target", target, attempt, "COMMITTED", null, signal);
+    await probe("cutover.after-target-commit");
+    return atTarget?.result === "lost" ? "ABORTED" : "COMMITTED";
+  }
+
+  /** ABORTED if unfencing is allowed now; COMMITTED if that had won: then the only way is forward. */
+  async abort(attempt: Attempted, signal: AbortSignal): Promise<Outcome> {
+    const { home, target, probe } = this.#options;
+    await probe("cutover.before-abort-outcome");
+    const atHome = await this.#insert("home", home, attempt, "ABORTED", attempt.homeUuid, signal);
+    // The home is another server than the one that was fenced: only the target can tell who was first (C1).
+    const decided = atHome ?? (await this.#insert("target", target, attempt, "ABORTED", null, signal));
+    await probe("cutover.after-abort-outcome");
+    return decided?.result === "lost" ? "COMMITTED" : "ABORTED";
+  }
+
+  /** Every outcome that either side knows, by generation; COMMITTED on either means forward (C2). */
+  async read(
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<number, { readonly home?: OutcomeRow; readonly target?: OutcomeRow }>> {
+    const { home, target, move } = this.#options;
+    const [atHome, atTarget] = await Promise.all([
+      this.#reading("home", signal, () => home.readOutcomes(move, signal)),
+      this.#reading("target", signal, () => target.readOutcomes(move, signal)),
+    ]);
+    const rows = new Map<number, { home?: OutcomeRow; target?: OutcomeRow }>();
+    for (const row of atHome) rows.set(row.generation, { home: row });
+    for (const row of atTarget) rows.set(row.generation, { ...rows.get(row.generation), target: row });
+    return rows;
+  }
+
+  /** Null: another server than `expectUuid` answered, and nothing was inserted. */
+  async #insert(
+    side: "home" | "target",
+    store: OutcomeStore,
+    attempt: Attempted,
+    outcome: Outcome,
+    expectUuid: string | null,
+    signal: AbortSignal,
+  ): Promise<OutcomeResult | null> {
+    const draft: OutcomeDraft = { ...attempt, move: this.#options.move, outcome, expectServerUuid: expectUuid };
+    try {
+      return await this.#reading(side, signal, () => store.insertOutcome(draft, signal));
+    } catch (error) {
+      if (isDrayError(error, "HOME_MOVED")) return null;
+      throw error;
+    }
+  }
+
+  #reading<T>(side: "home" | "target", signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return withBackoff(work, { signal, maxMs: 1_000, onRetry: (error) => this.#options.onHeld(side, error) });
+  }
+}

@@ -1,0 +1,154 @@
+import { withBackoff } from "../pipeline/backoff.ts";
+import type { Clock } from "../pipeline/clock.ts";
+import { DrayError } from "../pipeline/errors.ts";
+import type { AdapterCall, AdapterOutcome, FenceAdapter, RouteAdapter, TenantRef } from "./adapters/adapter.ts";
+
+export type FencingOptions = TenantRef & {
+  readonly from: string;
+  readonly to: string;
+  readonly fences: readonly FenceAdapter[];
+  readonly routes: readonly RouteAdapter[];
+  /** The longest time the application may act on a stale flag. */
+  readonly graceMs: number;
+  /** How long a fence that expires by itself is asked to hold. */
+  readonly expiresInMs: number;
+  readonly clock: Clock;
+};
+
+/** What a fence, pin or route that did not hold says; the attempt is aborted (C, on failure). */
+function failed(
+  code: "FENCE_FAILED" | "PIN_FAILED" | "ROUTE_AMBIGUOUS",
+  adapter: string,
+  outcome: AdapterOutcome,
+): DrayError {
+  const why = outcome.kind === "done" ? outcome.reading.state : outcome.reason;
+  return new DrayError(code, { adapter, answer: outcome.kind, why });
+}
+
+/**
+ * All fences and routes of a move, in the manifest's order. Every call carries the generation (C4). `adapterMs` sums the
+ * calls' time, so that a pause can be told apart into ours and theirs.
+ */
+export class Fencing {
+  readonly #options: FencingOptions;
+  #adapterMs = 0;
+
+  constructor(options: FencingOptions) {
+    this.#options = options;
+  }
+
+  get adapterMs(): number {
+    return this.#adapterMs;
+  }
+
+  get timeoutsMs(): number {
+    const { fences, routes } = this.#options;
+    return [...fences, ...routes].reduce((sum, adapter) => sum + adapter.timeoutMs, 0);
+  }
+
+  get graceMs(): number {
+    return this.#options.graceMs;
+  }
+
+  /** Every fence in order, then the grace. FENCE_FAILED at the first that is not known to hold. */
+  async fence(generation: number, signal: AbortSignal): Promise<void> {
+    const { fences, clock, graceMs, expiresInMs } = this.#options;
+    for (const adapter of fences) {
+      const expires = adapter.expiry === "self" ? expiresInMs : null;
+      const call = { ...this.#call(generation, this.#options.from), expiresInMs: expires };
+      const outcome = await this.#timed(() => adapter.fence(call, signal));
+      if (outcome.kind !== "done") throw failed("FENCE_FAILED", adapter.name, outcome);
+    }
+    if (graceMs > 0) await clock.sleep(graceMs, signal);
+  }
+
+  /** Fences that run out by themselves are confirmed never to have been lifted, and made permanent. */
+  async pin(generation: number, signal: AbortSignal): Promise<void> {
+    for (const adapter of this.#options.fences) {
+      if (adapter.expiry !== "self") continue;
+      const call = this.#call(generation, this.#options.from);
+      const outcome = await this.#timed(() => adapter.pin(call, signal));
+      if (outcome.kind !== "done") throw failed("PIN_FAILED", adapter.name, outcome);
+    }
+  }
+
+  /**
+   * Only after ABORTED(generation) stands (C1). Tried until every fence says that it is open, or that a higher generation
+   * owns it; `onRetry` is told of each failure. Last fence first.
+   */
+  async unfence(generation: number, signal: AbortSignal, onRetry: (error: Error) => void): Promise<void> {
+    for (const adapter of [...this.#options.fences].reverse()) {
+      const call = this.#call(generation, this.#options.from);
+      await this.#untilAnswered(signal, onRetry, adapter.name, "UNFENCE_FAILED", () => adapter.unfence(call, signal));
+    }
+  }
+
+  /** Forward only: the source's fences become final. Tried until answered. */
+  async retire(generation: number, signal: AbortSignal, onRetry: (error: Error) => void): Promise<void> {
+    for (const adapter of this.#options.fences) {
+      const call = this.#call(generation, this.#options.to);
+      await this.#untilAnswered(signal, onRetry, adapter.name, "RETIRE_FAILED", () => adapter.retire(call, signal));
+    }
+  }
+
+  /**
+   * Forward only: tried again while the answer is unknown, for a route may be repeated. ROUTE_AMBIGUOUS once `patienceMs`
+   * has passed without one, or where the far side refuses: then a person must look.
+   */
+  async route(generation: number, signal: AbortSignal, patienceMs: number): Promise<void> {
+    const { routes, clock, to } = this.#options;
+    for (const adapter of routes) {
+      const until = clock.monotonicMs() + patienceMs;
+      for (let waitMs = 20; ; waitMs = Math.min(waitMs * 2, 1_000)) {
+        const outcome = await this.#timed(() => adapter.route(this.#call(generation, to), signal));
+        if (outcome.kind === "done") break;
+        if (outcome.kind === "refused" || clock.monotonicMs() >= until) {
+          throw failed("ROUTE_AMBIGUOUS", adapter.name, outcome);
+        }
+        await clock.sleep(waitMs, signal);
+      }
+    }
+  }
+
+  /** The highest generation that any adapter reports (C2); a fence or route that cannot be read is an error. */
+  async highestGeneration(signal: AbortSignal): Promise<number> {
+    let highest = 0;
+    for (const adapter of [...this.#options.fences, ...this.#options.routes]) {
+      const answer = await adapter.read({ move: this.#options.move, tenant: this.#options.tenant }, signal);
+      if (answer.kind === "unknown")
+        throw new DrayError("ADAPTER_SILENT", { adapter: adapter.name, why: answer.reason });
+      highest = Math.max(highest, answer.reading.generation);
+    }
+    return highest;
+  }
+
+  #call(generation: number, to: string): AdapterCall {
+    return { move: this.#options.move, tenant: this.#options.tenant, generation, to };
+  }
+
+  async #timed<T>(work: () => Promise<T>): Promise<T> {
+    const begin = this.#options.clock.monotonicMs();
+    try {
+      return await work();
+    } finally {
+      this.#adapterMs += this.#options.clock.monotonicMs() - begin;
+    }
+  }
+
+  async #untilAnswered(
+    signal: AbortSignal,
+    onRetry: (error: Error) => void,
+    adapter: string,
+    code: "UNFENCE_FAILED" | "RETIRE_FAILED",
+    work: () => Promise<AdapterOutcome>,
+  ): Promise<void> {
+    await withBackoff(
+      async () => {
+        const outcome = await work();
+        // Refused: a higher generation owns the fence by now, or this one is finished there already.
+        if (outcome.kind === "unknown") throw new DrayError(code, { adapter, why: outcome.reason });
+      },
+      { signal, onRetry, maxMs: 2_000 },
+    );
+  }
+}

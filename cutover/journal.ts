@@ -1,0 +1,68 @@
+import { DrayError } from "../pipeline/errors.ts";
+import type { ControlStore, JournalEntry, JsonObject, MoveRecord } from "./control-store.ts";
+import { isPhase, next, type Phase, type PhaseEvent } from "./phases.ts";
+
+/**
+ * A move's place in its state machine: every step is durable in the journal before anything is done because of it (K1).
+ * Steps are compared and set, so that of two that decide at once one is told so.
+ */
+export class Journal {
+  readonly #store: ControlStore;
+  #move: MoveRecord;
+
+  private constructor(store: ControlStore, move: MoveRecord) {
+    this.#store = store;
+    this.#move = move;
+  }
+
+  static async open(store: ControlStore, name: string): Promise<Journal> {
+    return new Journal(store, await store.getMove(name));
+  }
+
+  get move(): MoveRecord {
+    return this.#move;
+  }
+
+  get phase(): Phase {
+    const { phase } = this.#move;
+    if (!isPhase(phase)) throw new DrayError("CONTROL_STORE_DAMAGED", { move: this.#move.name, phase });
+    return phase;
+  }
+
+  async advance(event: PhaseEvent, facts: JsonObject, by: string): Promise<Phase> {
+    const from = this.phase;
+    const to = next(from, event);
+    const entry = await this.#store.appendJournal(this.#move.name, this.#move.journalSeq, {
+      from,
+      event,
+      to,
+      facts,
+      by,
+    });
+    this.#move = { ...this.#move, phase: to, journalSeq: entry.seq };
+    return to;
+  }
+
+  /** Something worth keeping that changes no phase: who looked at bodies, which seq was skipped. */
+  async note(event: string, facts: JsonObject, by: string): Promise<void> {
+    const phase = this.phase;
+    const draft = { from: phase, event, to: phase, facts, by };
+    const entry = await this.#store.appendJournal(this.#move.name, this.#move.journalSeq, draft);
+    this.#move = { ...this.#move, journalSeq: entry.seq };
+  }
+
+  async setDetails(details: JsonObject): Promise<void> {
+    this.#move = await this.#store.updateMove(this.#move.name, this.#move.journalSeq, details);
+  }
+
+  /** 1 + the highest of ours and `atLeast`; never handed out again. */
+  async raiseGeneration(atLeast: number): Promise<number> {
+    const generation = await this.#store.raiseGeneration(this.#move.name, atLeast);
+    this.#move = { ...this.#move, generation };
+    return generation;
+  }
+
+  entries(afterSeq: number): Promise<readonly JournalEntry[]> {
+    return this.#store.journal(this.#move.name, afterSeq);
+  }
+}

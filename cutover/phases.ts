@@ -1,0 +1,122 @@
+import { DrayError } from "../pipeline/errors.ts";
+
+/** K1. What the operator sees of a move. */
+export const PHASES = [
+  "planned",
+  "preflight",
+  "copying",
+  "streaming",
+  "cutting-over",
+  "watching",
+  "paused",
+  "failed",
+  "aborting",
+  "aborted",
+  "closed",
+] as const;
+export type Phase = (typeof PHASES)[number];
+
+/** What happened, or what was asked; guards are settled before an event is named, so that each has one meaning. */
+export const EVENTS = [
+  "check", // preflight begins
+  "refused", // preflight found errors
+  "passed", // preflight is clean: lanes open
+  "copied", // every table's last chunk is applied
+  "attempt", // the gate is open: a generation is taken
+  "attempt-aborted", // ABORTED(generation) stands and everything is unfenced
+  "committed", // COMMITTED(generation) stands on both sides: forward only
+  "routed", // every routing adapter has answered
+  "ambiguous", // a routing call's outcome needs a person
+  "resolved-to", // a person read the routing: the target serves
+  "resolved-from", // a person read the routing, and ABORTED won: the source serves
+  "pause",
+  "resume",
+  "fail", // a final error stopped a lane
+  "retry",
+  "recopy",
+  "skip",
+  "abort", // the operator ends the move before its commit point
+  "aborted", // its copied rows are gone
+  "close", // reader, lanes and log are released
+] as const;
+export type PhaseEvent = (typeof EVENTS)[number];
+
+const no = "refuse" as const;
+type Row = Record<PhaseEvent, Phase | typeof no>;
+
+const REFUSE_ALL = Object.fromEntries(EVENTS.map((event) => [event, no])) as Row;
+
+/**
+ * Total: what is not named here is refused. `committed` keeps the phase, for the attempt's outcome is its row in
+ * `dray.cutover` (C1) and the journal only follows it; a resume and a retry go through `copying`, which `copied` leaves
+ * at once where coverage is complete.
+ */
+export const TABLE: Readonly<Record<Phase, Row>> = {
+  planned: { ...REFUSE_ALL, check: "preflight", abort: "aborting" },
+  preflight: { ...REFUSE_ALL, check: "preflight", refused: "planned", passed: "copying", abort: "aborting" },
+  copying: {
+    ...REFUSE_ALL,
+    copied: "streaming",
+    pause: "paused",
+    fail: "failed",
+    recopy: "copying",
+    abort: "aborting",
+  },
+  streaming: {
+    ...REFUSE_ALL,
+    attempt: "cutting-over",
+    pause: "paused",
+    fail: "failed",
+    recopy: "copying",
+    abort: "aborting",
+  },
+  "cutting-over": {
+    ...REFUSE_ALL,
+    "attempt-aborted": "streaming",
+    committed: "cutting-over",
+    routed: "watching",
+    ambiguous: "failed",
+    "resolved-from": "streaming",
+    "resolved-to": "watching",
+    abort: "aborting",
+  },
+  watching: { ...REFUSE_ALL, close: "closed" },
+  paused: { ...REFUSE_ALL, resume: "copying", fail: "failed", recopy: "paused", abort: "aborting" },
+  failed: {
+    ...REFUSE_ALL,
+    retry: "copying",
+    recopy: "copying",
+    skip: "failed",
+    "resolved-to": "watching",
+    "resolved-from": "streaming",
+    abort: "aborting",
+  },
+  aborting: { ...REFUSE_ALL, abort: "aborting", aborted: "aborted" },
+  aborted: { ...REFUSE_ALL, close: "closed" },
+  closed: REFUSE_ALL,
+};
+
+/** The phase behind `event`. ILLEGAL_STEP with the events that are allowed now. */
+export function next(phase: Phase, event: PhaseEvent): Phase {
+  const to = TABLE[phase][event];
+  if (to === no) throw new DrayError("ILLEGAL_STEP", { phase, event, allowed: allowed(phase) });
+  return to;
+}
+
+export function allowed(phase: Phase): readonly PhaseEvent[] {
+  return EVENTS.filter((event) => TABLE[phase][event] !== no);
+}
+
+/** The lanes of a move in these phases run. */
+export const RUNNING: ReadonlySet<Phase> = new Set<Phase>([
+  "copying",
+  "streaming",
+  "cutting-over",
+  "watching",
+  "paused",
+  "failed",
+]);
+
+export function isPhase(word: string): word is Phase {
+  return (PHASES as readonly string[]).includes(word);
+}
