@@ -4,6 +4,7 @@ import type { Connection } from "mysql2/promise";
  * The demo's multi-tenant system: three tables that all tenants share, on two servers. Foreign keys are there, without
  * cascades, because a system has them and a mover must cope with rows that arrive before their parents.
  */
+/** Its default name; on servers that are not the demo's own a random one is taken instead. */
 export const SCHEMA = "shop";
 export type Side = "source" | "target";
 export const SIDES: readonly Side[] = ["source", "target"];
@@ -88,10 +89,9 @@ export function columnList(table: TableName): string {
   return COLUMNS[table].map((column) => `\`${column}\``).join(", ");
 }
 
-/** Drops and makes the schema; only for servers that belong to the demo. */
-export async function createSchema(connection: Connection): Promise<void> {
-  await connection.query(`DROP DATABASE IF EXISTS ${SCHEMA}`);
-  await connection.query(`CREATE DATABASE ${SCHEMA} CHARACTER SET utf8mb4`);
-  await connection.query(`USE ${SCHEMA}`);
+/** Fails where a schema of this name is there already: nothing that the demo did not make is touched. */
+export async function createSchema(connection: Connection, schema: string): Promise<void> {
+  await connection.query(`CREATE DATABASE \`${schema}\` CHARACTER SET utf8mb4`);
+  await connection.query(`USE \`${schema}\``);
   for (const table of TABLES) await connection.query(TABLE_SQL[table]);
 }
