@@ -40,6 +40,11 @@ export type OpenWriterOptions = {
   readonly checkpoint: LogCheckpoint | null;
   /** The entry the sink recorded with its watermark: the fallback where the checkpoint is gone, kept by trimming. */
   readonly anchor: LogAnchor | null;
+  /**
+   * Keeps the next opening within 64 MiB (L2): called whenever 16 MiB were appended, and awaited before the next send;
+   * a rejection ends the writer.
+   */
+  readonly saveCheckpoint?: (checkpoint: LogCheckpoint) => Promise<void>;
   readonly signal: AbortSignal;
 };
 

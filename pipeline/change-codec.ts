@@ -1,0 +1,184 @@
+import type { Change, ChangeOp, KeyBytes } from "./entry.ts";
+import { DrayError } from "./errors.ts";
+
+/*
+ * Bodies of `changes` and `chunk` entries. Numbers are LEB128 varints of up to 53 bits. A `changes` body is: version,
+ * the tables' names, then for each change one number (table index * 4 + op), key and row, each behind its length.
+ */
+const CHANGES_VERSION = 1;
+const CHUNK_VERSION = 1;
+const OPS: readonly ChangeOp[] = ["insert", "update", "delete"];
+const OP_CODES: Readonly<Record<ChangeOp, number>> = { insert: 0, update: 1, delete: 2 };
+/** Under this a byte loop is faster than a call of `set`. */
+const LOOP_COPY_BELOW_BYTES = 24;
+
+export function encodeChanges(changes: readonly Change[]): Uint8Array {
+  const indexes = new Map<string, number>();
+  const heads = new Uint32Array(changes.length);
+  let sizeBytes = 1 + varintBytes(changes.length);
+  let lastTable: string | null = null;
+  let lastIndex = 0;
+  for (let i = 0; i < changes.length; i++) {
+    const change = changes[i] as Change;
+    if (change.table !== lastTable) {
+      lastTable = change.table;
+      const known = indexes.get(lastTable);
+      lastIndex = known ?? indexes.size;
+      if (known === undefined) indexes.set(lastTable, lastIndex);
+    }
+    const head = lastIndex * 4 + OP_CODES[change.op];
+    heads[i] = head;
+    const keyBytes = change.key.length;
+    const rowBytes = change.row.length;
+    sizeBytes += varintBytes(head) + varintBytes(keyBytes) + keyBytes + varintBytes(rowBytes) + rowBytes;
+  }
+  const names = [...indexes.keys()].map((name) => Buffer.from(name, "utf8"));
+  sizeBytes += varintBytes(names.length);
+  for (const name of names) sizeBytes += varintBytes(name.length) + name.length;
+
+  const out = new Uint8Array(sizeBytes);
+  out[0] = CHANGES_VERSION;
+  let at = putVarint(out, 1, names.length);
+  for (const name of names) at = putBytes(out, at, name);
+  at = putVarint(out, at, changes.length);
+  for (let i = 0; i < changes.length; i++) {
+    const change = changes[i] as Change;
+    at = putVarint(out, at, heads[i] as number);
+    at = putBytes(out, at, change.key);
+    at = putBytes(out, at, change.row);
+  }
+  return out;
+}
+
+/** Keys and rows are views into `bytes`: whoever keeps one keeps the whole body. Damaged bytes are LOG_CORRUPT. */
+export function decodeChanges(bytes: Uint8Array): Change[] {
+  const reader = new BodyReader(bytes, "changes");
+  reader.expectVersion(CHANGES_VERSION);
+  const tables: string[] = [];
+  const tableCount = reader.count();
+  for (let i = 0; i < tableCount; i++) tables.push(reader.text());
+  const changeCount = reader.count();
+  const changes: Change[] = new Array(changeCount);
+  for (let i = 0; i < changeCount; i++) {
+    const head = reader.varint();
+    const table = tables[Math.floor(head / 4)];
+    const op = OPS[head % 4];
+    if (table === undefined || op === undefined) throw reader.damaged();
+    const key = reader.view();
+    changes[i] = { table, op, key, row: reader.view() };
+  }
+  reader.expectEnd();
+  return changes;
+}
+
+export type ChunkBody = {
+  /** Keys of the range that are left to the stream (W1). */
+  readonly leftOut: readonly KeyBytes[];
+  /** The store's own encoding of the rows. */
+  readonly rows: Uint8Array;
+};
+
+export function encodeChunk(chunk: ChunkBody): Uint8Array {
+  let sizeBytes = 1 + varintBytes(chunk.leftOut.length) + chunk.rows.length;
+  for (const key of chunk.leftOut) sizeBytes += varintBytes(key.length) + key.length;
+  const out = new Uint8Array(sizeBytes);
+  out[0] = CHUNK_VERSION;
+  let at = putVarint(out, 1, chunk.leftOut.length);
+  for (const key of chunk.leftOut) at = putBytes(out, at, key);
+  out.set(chunk.rows, at);
+  return out;
+}
+
+/** Views into `bytes`, as in decodeChanges. */
+export function decodeChunk(bytes: Uint8Array): ChunkBody {
+  const reader = new BodyReader(bytes, "chunk");
+  reader.expectVersion(CHUNK_VERSION);
+  const leftOut: KeyBytes[] = [];
+  const count = reader.count();
+  for (let i = 0; i < count; i++) leftOut.push(reader.view());
+  return { leftOut, rows: reader.rest() };
+}
+
+class BodyReader {
+  readonly #bytes: Uint8Array;
+  readonly #what: string;
+  #at = 0;
+  constructor(bytes: Uint8Array, what: string) {
+    this.#bytes = bytes;
+    this.#what = what;
+  }
+  expectVersion(version: number): void {
+    if (this.#bytes[0] !== version) {
+      throw new DrayError("LOG_FORMAT", { body: this.#what, found: this.#bytes[0] ?? null, expected: version });
+    }
+    this.#at = 1;
+  }
+  varint(): number {
+    const bytes = this.#bytes;
+    let byte = bytes[this.#at++];
+    if (byte === undefined) throw this.damaged();
+    if (byte < 0x80) return byte;
+    let value = byte & 0x7f;
+    let scale = 0x80;
+    do {
+      byte = bytes[this.#at++];
+      if (byte === undefined || scale > 2 ** 49) throw this.damaged();
+      value += (byte & 0x7f) * scale;
+      scale *= 0x80;
+    } while (byte >= 0x80);
+    return value;
+  }
+  /** A number of things of at least one byte each: more than there are bytes is damage, not an allocation. */
+  count(): number {
+    const count = this.varint();
+    if (count > this.#bytes.length) throw this.damaged();
+    return count;
+  }
+  view(): Uint8Array {
+    const length = this.varint();
+    const start = this.#at;
+    if (start + length > this.#bytes.length) throw this.damaged();
+    this.#at = start + length;
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + start, length);
+  }
+  text(): string {
+    return Buffer.from(this.view()).toString("utf8");
+  }
+  rest(): Uint8Array {
+    const start = this.#at;
+    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + start, this.#bytes.length - start);
+  }
+  expectEnd(): void {
+    if (this.#at !== this.#bytes.length) throw this.damaged();
+  }
+  damaged(): DrayError {
+    return new DrayError("LOG_CORRUPT", { body: this.#what, at: this.#at, bodyBytes: this.#bytes.length });
+  }
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes++;
+  return bytes;
+}
+
+function putVarint(out: Uint8Array, start: number, value: number): number {
+  let at = start;
+  let rest = value;
+  while (rest >= 0x80) {
+    out[at++] = (rest % 0x80) | 0x80;
+    rest = Math.floor(rest / 0x80);
+  }
+  out[at++] = rest;
+  return at;
+}
+
+function putBytes(out: Uint8Array, start: number, bytes: Uint8Array): number {
+  const at = putVarint(out, start, bytes.length);
+  if (bytes.length < LOOP_COPY_BELOW_BYTES) {
+    for (let i = 0; i < bytes.length; i++) out[at + i] = bytes[i] as number;
+  } else {
+    out.set(bytes, at);
+  }
+  return at + bytes.length;
+}

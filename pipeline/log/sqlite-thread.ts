@@ -1,0 +1,157 @@
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+import type { LaneId } from "../entry.ts";
+import { DrayError } from "../errors.ts";
+import type { SealedEntry } from "./lane-writer.ts";
+import type { SqliteFileOptions } from "./sqlite-file.ts";
+import type {
+  AppendBatch,
+  BatchAnswer,
+  Failure,
+  SqliteAnswers,
+  SqliteReply,
+  SqliteRequest,
+} from "./sqlite-requests.ts";
+
+type Asked = { readonly resolve: (answer: unknown) => void; readonly reject: (error: DrayError) => void };
+type WaitingBatch = {
+  readonly lane: LaneId;
+  readonly epoch: number;
+  readonly nonce: string;
+  readonly entries: readonly SealedEntry[];
+  readonly resolve: (firstId: number) => void;
+  readonly reject: (error: DrayError) => void;
+};
+
+/** The log's side of its writing thread. Appends that wait together, of any lanes, become one transaction. */
+export class SqliteThread {
+  readonly #worker: Worker;
+  readonly #asked = new Map<number, Asked>();
+  readonly #onCommit: (lane: LaneId) => void;
+  #waiting: WaitingBatch[] = [];
+  #isAppending = false;
+  #nextId = 1;
+  #dead: DrayError | null = null;
+
+  constructor(options: SqliteFileOptions & { readonly onCommit: (lane: LaneId) => void }) {
+    const { folder, limitBytes } = options;
+    this.#onCommit = options.onCommit;
+    // The same extension as this file's: TypeScript in a checkout, JavaScript in the package.
+    const file = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
+    this.#worker = new Worker(file, { workerData: { folder, limitBytes } satisfies SqliteFileOptions });
+    this.#worker.on("message", (reply: SqliteReply) => this.#settle(reply));
+    this.#worker.on("error", (error) => this.#end("the log's writing thread failed", error));
+    this.#worker.on("exit", () => this.#end("the log is closed", undefined));
+    this.#worker.unref();
+  }
+
+  /** Resolves with the first entry's id once all are durable; the others follow it. */
+  append(lane: LaneId, epoch: number, nonce: string, entries: readonly SealedEntry[]): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ lane, epoch, nonce, entries, resolve, reject });
+      void this.#appendAll();
+    });
+  }
+
+  ask<Op extends SqliteRequest["op"]>(request: SqliteRequest & { op: Op }): Promise<SqliteAnswers[Op]> {
+    return this.#post(request, []) as Promise<SqliteAnswers[Op]>;
+  }
+
+  async close(): Promise<void> {
+    if (this.#dead) return;
+    await this.ask({ op: "close" });
+    await this.#worker.terminate();
+  }
+
+  async #appendAll(): Promise<void> {
+    if (this.#isAppending) return;
+    this.#isAppending = true;
+    while (this.#waiting.length > 0) {
+      const batches = this.#waiting;
+      this.#waiting = [];
+      await this.#appendTogether(batches);
+    }
+    this.#isAppending = false;
+  }
+
+  async #appendTogether(waiting: readonly WaitingBatch[]): Promise<void> {
+    try {
+      const bytes = joined(waiting);
+      const request = { op: "append", batches: waiting.map(asBatch), bytes } as const;
+      const answers = (await this.#post(request, [bytes.buffer])) as readonly BatchAnswer[];
+      waiting.forEach((batch, i) => {
+        const answer = answers[i] as BatchAnswer;
+        if ("failure" in answer) {
+          batch.reject(toError(answer.failure));
+        } else {
+          batch.resolve(answer.firstId);
+          this.#onCommit(batch.lane);
+        }
+      });
+    } catch (error) {
+      for (const batch of waiting) batch.reject(error as DrayError);
+    }
+  }
+
+  #post(request: SqliteRequest, transfer: readonly ArrayBuffer[]): Promise<unknown> {
+    if (this.#dead) return Promise.reject(this.#dead);
+    return new Promise((resolve, reject) => {
+      const id = this.#nextId++;
+      this.#asked.set(id, { resolve, reject });
+      // Held only while something is asked: an idle log does not keep a process alive.
+      if (this.#asked.size === 1) this.#worker.ref();
+      this.#worker.postMessage({ id, request }, [...transfer]);
+    });
+  }
+
+  #settle(reply: SqliteReply): void {
+    const asked = this.#asked.get(reply.id);
+    this.#asked.delete(reply.id);
+    if (this.#asked.size === 0) this.#worker.unref();
+    if ("failure" in reply) asked?.reject(toError(reply.failure));
+    else asked?.resolve(reply.answer);
+  }
+
+  #end(reason: string, cause: unknown): void {
+    this.#dead ??= new DrayError("LOG_UNAVAILABLE", { reason }, cause);
+    // What was asked may have been done before the thread ended.
+    const unknown = new DrayError("LOG_OUTCOME_UNKNOWN", { reason }, cause);
+    for (const asked of this.#asked.values()) asked.reject(unknown);
+    this.#asked.clear();
+  }
+}
+
+function asBatch(batch: WaitingBatch): AppendBatch {
+  const { lane, epoch, nonce, entries } = batch;
+  return {
+    lane,
+    epoch,
+    nonce,
+    firstSeq: entries[0]?.header.seq ?? 0,
+    entries: entries.map(({ header, headerBytes, stored }) => ({
+      headerBytes: headerBytes.length,
+      storedBytes: stored.length,
+      chunkKey: header.body.chunkKey,
+    })),
+  };
+}
+
+/** One buffer of its own, to be handed over without a copy: a view into a shared pool could not be. */
+function joined(batches: readonly WaitingBatch[]): Uint8Array<ArrayBuffer> {
+  let sizeBytes = 0;
+  for (const { entries } of batches) for (const e of entries) sizeBytes += e.headerBytes.length + e.stored.length;
+  const bytes = new Uint8Array(new ArrayBuffer(sizeBytes));
+  let at = 0;
+  for (const { entries } of batches) {
+    for (const { headerBytes, stored } of entries) {
+      bytes.set(headerBytes, at);
+      bytes.set(stored, at + headerBytes.length);
+      at += headerBytes.length + stored.length;
+    }
+  }
+  return bytes;
+}
+
+function toError(failure: Failure): DrayError {
+  return new DrayError(failure.code, failure.facts);
+}

@@ -1,0 +1,158 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { DirectoryChunkStore } from "../../pipeline/chunk-store/directory.ts";
+import { systemClock } from "../../pipeline/clock.ts";
+import type { LogAnchor } from "../../pipeline/entry.ts";
+import type { ChangeLog } from "../../pipeline/log/log.ts";
+import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
+import type { Probe } from "../../pipeline/probe.ts";
+import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
+import { appendMany, changesDraft, newLane, noise, openOptions, readSome, seqs, upTo } from "./log-drafts.ts";
+
+const MIB = 1024 * 1024;
+
+async function embeddedHarness(): Promise<LogHarness> {
+  const folder = mkdtempSync(join(tmpdir(), "dray-log-"));
+  const chunkStore = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: systemClock });
+  let open: { readonly log: ChangeLog; probes: Set<Probe> } | null = null;
+  return {
+    chunkStore,
+    childOptions: { kind: "embedded", folder },
+    // L4: one log a folder. What would be two processes' parts are two writers of the one log here.
+    async open(options) {
+      if (open === null) {
+        const probes = new Set<Probe>();
+        const log = new SqliteLog({
+          folder,
+          chunkStore,
+          clock: systemClock,
+          probe: async (name, facts) => {
+            for (const probe of probes) await probe(name, facts);
+          },
+        });
+        open = { log, probes };
+        const close = log.close.bind(log);
+        log.close = async () => {
+          open = null;
+          await close();
+        };
+      }
+      open.probes.clear();
+      if (options?.probe) open.probes.add(options.probe);
+      return open.log;
+    },
+    async close() {
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+describe("embedded log", () => changeLogContract(embeddedHarness));
+
+describe("embedded log, its own", () => {
+  const folders: string[] = [];
+  const logs: ChangeLog[] = [];
+  afterEach(async () => {
+    for (const log of logs.splice(0)) await log.close();
+    for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  });
+
+  function newFolder(): string {
+    const folder = mkdtempSync(join(tmpdir(), "dray-log-"));
+    folders.push(folder);
+    return folder;
+  }
+
+  function openLog(folder: string, limitBytes?: number): SqliteLog {
+    const chunkStore = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: systemClock });
+    const log = new SqliteLog({
+      folder,
+      chunkStore,
+      clock: systemClock,
+      ...(limitBytes === undefined ? {} : { limitBytes }),
+    });
+    logs.push(log);
+    return log;
+  }
+
+  test("L4: a second log on the folder is refused, and allowed once the first is closed", async () => {
+    const folder = newFolder();
+    const first = openLog(folder);
+    expect(() => openLog(folder)).toThrow(expect.objectContaining({ code: "LOG_LOCKED" }));
+    await first.close();
+    openLog(folder);
+  });
+
+  test("L4: another process that holds the folder locks it until it ends, also by SIGKILL", async () => {
+    const folder = newFolder();
+    const child = spawn(
+      process.execPath,
+      [
+        new URL("./log-child.ts", import.meta.url).pathname,
+        JSON.stringify({ lane: newLane(), kind: "embedded", folder }),
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    const exited = once(child, "exit");
+    await once(child.stdout, "data");
+    expect(() => openLog(folder)).toThrow(expect.objectContaining({ code: "LOG_LOCKED" }));
+    child.kill("SIGKILL");
+    await exited;
+    openLog(folder);
+  });
+
+  test("L7: a restored old copy of the file under a target that is ahead is LOG_TRUNCATED", async () => {
+    const folder = newFolder();
+    const lane = newLane();
+    const first = openLog(folder);
+    const writer = await first.openWriter(openOptions(lane));
+    await appendMany(writer, 5);
+    await writer.close();
+    await first.close();
+    const copy = newFolder();
+    cpSync(folder, copy, { recursive: true });
+
+    const second = openLog(folder);
+    const later = await second.openWriter(openOptions(lane));
+    const anchors = await appendMany(later, 5, 6);
+    const anchor = anchors[4] as LogAnchor;
+    await second.close();
+
+    const restored = openLog(copy);
+    await expect(readSome(restored, lane, 1, anchor)).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
+    // The old copy grows past the anchor's place with other entries: it is still not the log the target knows.
+    const other = await restored.openWriter(openOptions(lane, { aboveEpoch: later.epoch }));
+    await appendMany(other, 10, 6);
+    await expect(readSome(restored, lane, 1, anchor)).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
+    await expect(restored.openWriter(openOptions(lane, { anchor }))).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
+  });
+
+  test("M9: a full log refuses, keeps what it acknowledged, and goes on when there is room", async () => {
+    const lane = newLane();
+    const log = openLog(newFolder(), 8 * MIB);
+    let writer = await log.openWriter(openOptions(lane));
+    const anchors: LogAnchor[] = [];
+    let refused: unknown = null;
+    while (refused === null) {
+      await writer.append(changesDraft(`p${anchors.length + 1}`, noise(300_000))).then(
+        ({ header, offset }) => anchors.push({ offset, epoch: header.epoch, nonce: header.nonce, seq: header.seq }),
+        (error: unknown) => {
+          refused = error;
+        },
+      );
+    }
+    expect(refused).toMatchObject({ code: "LOG_FULL" });
+    expect(anchors.length).toBeGreaterThan(15);
+    expect(seqs(await readSome(log, lane, anchors.length))).toEqual(upTo(anchors.length));
+
+    await log.trim(lane, anchors.at(-2) as LogAnchor);
+    writer = await log.openWriter(openOptions(lane));
+    expect(writer.tail?.seq).toBe(anchors.length);
+    for (let i = 1; i <= 10; i++) await writer.append(changesDraft(`p${anchors.length + i}`, noise(300_000)));
+    expect(seqs(await readSome(log, lane, 11, anchors.at(-2)))).toEqual(upTo(11, anchors.length));
+  });
+});
