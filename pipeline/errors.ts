@@ -40,6 +40,62 @@ export const PROBLEMS = {
     retry: "recopy",
     remedy: "A chunk's body does not match its sha256; check the disk. The range is read again.",
   },
+  // Apply
+  TARGET_UNAVAILABLE: {
+    retry: "backoff",
+    remedy: "The target refused for now (deadlock, lock wait, read-only, full, gone); tried again until it accepts.",
+  },
+  TARGET_OUTCOME_UNKNOWN: {
+    retry: "backoff",
+    remedy: "The connection broke inside a commit; the target is asked what it holds. Nothing to do.",
+  },
+  TARGET_REFUSED: {
+    retry: "never",
+    remedy: "The target refused a statement for good, as named; mend it there, then `dray retry`.",
+  },
+  TARGET_SETTINGS: {
+    retry: "never",
+    remedy: "A session setting in the target cannot be had; allow it to Drayage's account, then `dray retry`.",
+  },
+  TARGET_SCHEMA_DIFFERS: {
+    retry: "never",
+    remedy: "The target's table lacks what is named; make both definitions equal, then `dray retry`.",
+  },
+  TARGET_VALUE_REFUSED: {
+    retry: "never",
+    remedy: "A column of the target cannot hold this row's value; make both definitions equal, then `dray retry`.",
+  },
+  GUARD_FOREIGN_ROW: {
+    retry: "never",
+    remedy:
+      "A row that is not this one stands under its key or a unique value in the target: find whose it is, then `dray retry`; or `dray skip --seq` and `dray recopy`.",
+  },
+  GUARD_NOT_TENANT: {
+    retry: "never",
+    remedy: "This is a defect: the log holds a row of another tenant, and nothing was written. Report it.",
+  },
+  GUARD_TYPE: {
+    retry: "never",
+    remedy: "The tenant guard was not tested for a key of this type; classify the table `ignore`, or change the key.",
+  },
+  LANE_CLOSED: {
+    retry: "never",
+    remedy: "This lane was closed for good at a commit or an abort; a new move opens a new lane.",
+  },
+  APPLIER_LOCKED_OUT: {
+    retry: "backoff",
+    remedy: "The applier before this one still holds locks in the target; tried again until its transaction ends.",
+  },
+  ENTRY_KIND_NOT_YET: {
+    retry: "never",
+    remedy: "A later version of dray wrote this entry; go on with that version.",
+  },
+  BARRIER_PASSED: { retry: "never", remedy: "The place in the log was passed already; ask again at a later mark." },
+  APPLIER_STOPPED: { retry: "never", remedy: "Applying was stopped; `dray resume` or `dray retry` starts it again." },
+  APPLY_CUT_OFF: {
+    retry: "never",
+    remedy: "A transaction did not end while stopping and was cut off; the target is asked at the next start.",
+  },
   // Control, configuration and commands
   CONFIG_INVALID: { retry: "never", remedy: "Mend each finding at its place; `dray config check` shows them again." },
   MANIFEST_INVALID: {
@@ -147,6 +203,107 @@ export const PROBLEMS = {
   STRAY_WRITE: {
     retry: "never",
     remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
+  },
+  // Capture
+  SOURCE_UNREACHABLE: { retry: "backoff", remedy: "Bring the source back; capture goes on by itself where it was." },
+  SOURCE_REFUSES: {
+    retry: "never",
+    remedy: "Mend the account, its grants or the server's setting that is named here, then `dray retry`.",
+  },
+  DIVERGED: {
+    retry: "recopy",
+    remedy: "The source lost or rewrote history (failover, restore). `dray recopy` the move from what it holds now.",
+  },
+  BINLOG_PURGED: {
+    retry: "recopy",
+    remedy: "Raise binlog_expire_logs_seconds, then `dray recopy`: the source no longer has what the lane needs next.",
+  },
+  DDL_ON_COVERED_TABLE: {
+    retry: "never",
+    remedy:
+      "Make the same change in the target by hand, then `dray abort` and start again; changes of rows go on after.",
+  },
+  STATEMENT_BASED_CHANGE: {
+    retry: "recopy",
+    remedy: "A session wrote with binlog_format=STATEMENT. Make it use ROW, then `dray recopy` the tables named.",
+  },
+  INCOMPLETE_ROW_IMAGE: {
+    retry: "recopy",
+    remedy:
+      "A session wrote with binlog_row_image other than FULL. Set it to FULL there, then `dray recopy` the table.",
+  },
+  PARTIAL_ROW_UPDATE: {
+    retry: "recopy",
+    remedy: "A session wrote with binlog_row_value_options=PARTIAL_JSON. Clear it there, then `dray recopy` the table.",
+  },
+  SCHEMA_CHANGED: {
+    retry: "never",
+    remedy: "The table is not what the move began with. Undo the change or `dray abort`, and start the move again.",
+  },
+  XA_NOT_YET: {
+    retry: "recopy",
+    remedy: "XA transactions with the tenant's rows are not in this version. Stop them, then `dray recopy` the tables.",
+  },
+  FOREIGN_DRAY_WRITE: {
+    retry: "recopy",
+    remedy: "Something else writes to Drayage's schema together with moved rows. Revoke its grant, then `dray recopy`.",
+  },
+  EVENT_NOT_UNDERSTOOD: {
+    retry: "recopy",
+    remedy: "The source's binlog holds an event that this version cannot read exactly. Report it, then `dray recopy`.",
+  },
+  DRAY_SCHEMA_TAKEN: {
+    retry: "never",
+    remedy: "Another installation owns this schema: name another one in the cluster's configuration (`drayschema`).",
+  },
+  // MySQL
+  MYSQL_UNREACHABLE: {
+    retry: "backoff",
+    remedy: "The named server does not answer; check address, network and that it runs. It is tried again.",
+  },
+  MYSQL_ACCESS_DENIED: {
+    retry: "never",
+    remedy: "The named server refuses the account; mend user, password, host or TLS in the server configuration.",
+  },
+  MYSQL_TRANSIENT: {
+    retry: "backoff",
+    remedy: "A lock, a lost connection, a full or read-only server: tried again, nothing is lost.",
+  },
+  MYSQL_GUARD: {
+    retry: "never",
+    remedy:
+      "A row of another tenant has this key in the target; nothing was changed. Remove or renumber it, `dray retry`.",
+  },
+  MYSQL_REFUSED: {
+    retry: "never",
+    remedy: "The named server refuses the statement; mend what it says (a grant, a definition), then `dray retry`.",
+  },
+  MYSQL_SETTINGS: {
+    retry: "never",
+    remedy:
+      "The named server does not take these session settings; a proxy in between may change them. Connect directly.",
+  },
+  COLUMN_REFUSED: {
+    retry: "never",
+    remedy: "This column cannot be carried exactly; do what is named here, or classify the table `ignore`.",
+  },
+  VALUE_REFUSED: {
+    retry: "never",
+    remedy:
+      "A JSON value holds a type that its text cannot carry. Rewrite it: UPDATE … SET c = CAST(CAST(c AS CHAR) AS JSON), then `dray recopy`.",
+  },
+  JSON_NEEDS_PROOF: {
+    retry: "backoff",
+    remedy: "The range is read again with a slower exact expression; nothing to do.",
+  },
+  SCHEMA_MISMATCH: {
+    retry: "never",
+    remedy:
+      "The row events describe another table than the move knows; was it altered? `dray recopy --table` after a look.",
+  },
+  TENANT_KEY_INVALID: {
+    retry: "never",
+    remedy: "The tenant key cannot be a value of the named column; check --tenant and the manifest.",
   },
 } as const satisfies Record<string, Problem>;
 

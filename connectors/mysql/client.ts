@@ -1,0 +1,280 @@
+import { Readable } from "node:stream";
+import mysql from "mysql2/promise";
+import { DrayError } from "../../pipeline/errors.ts";
+import { mysqlError } from "./mysql-errors.ts";
+import { readBackStatement, SESSION_SETTINGS, SINK_SETTINGS, setStatement, settingsNotTaken } from "./session.ts";
+
+export { quoteIdentifier, quoteTable } from "./identifier.ts";
+export { classifyMysqlError, type MysqlFailure } from "./mysql-errors.ts";
+export { SESSION_SETTINGS, SINK_SETTINGS } from "./session.ts";
+
+export type MysqlAddress = {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  /** Undefined connects in plain text. Paths have been read: PEM text. */
+  readonly tls?: { readonly ca?: string; readonly verify: boolean };
+};
+
+export type ConnectOptions = {
+  /** `sink` sessions write tenants' rows: foreign key checks off, 30 s wait timeout (A6, A7). */
+  readonly side: "source" | "sink";
+  /** Seen in performance_schema.session_connect_attrs; a lane and an epoch let a later applier end this session (A7). */
+  readonly attributes?: Readonly<Record<string, string>>;
+  readonly connectTimeoutMs?: number;
+  readonly signal?: AbortSignal;
+};
+
+export type WriteResult = { readonly affectedRows: number; readonly changedRows: number; readonly warnings: number };
+export type LoadResult = { readonly rows: number; readonly skipped: number; readonly warnings: number };
+/** A value of a raw row: the server's text bytes. */
+export type RawRow = readonly (Buffer | null)[];
+/** BIGINT, DECIMAL and the like come as text, temporals as MySQL's text. */
+export type TextRow = Readonly<Record<string, string | null>>;
+
+const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * One session with SESSION_SETTINGS, set and read back. Errors are DrayErrors that name the server, never the password:
+ * MYSQL_UNREACHABLE, MYSQL_ACCESS_DENIED, MYSQL_SETTINGS.
+ */
+export async function connectMysql(address: MysqlAddress, options: ConnectOptions): Promise<MysqlSession> {
+  options.signal?.throwIfAborted();
+  const server = `${address.host}:${address.port}`;
+  let connection: mysql.Connection;
+  try {
+    connection = await mysql.createConnection({
+      host: address.host,
+      port: address.port,
+      user: address.user,
+      password: address.password,
+      charset: "utf8mb4",
+      timezone: "Z",
+      supportBigNumbers: true,
+      bigNumberStrings: true,
+      dateStrings: true,
+      flags: ["+LOCAL_FILES"],
+      connectTimeout: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
+      connectAttributes: { program_name: "drayage", ...options.attributes },
+      ...(address.tls && {
+        ssl: { rejectUnauthorized: address.tls.verify, ...(address.tls.ca !== undefined && { ca: address.tls.ca }) },
+      }),
+    });
+  } catch (error) {
+    throw mysqlError(error, server, "connect");
+  }
+  const settings = options.side === "sink" ? { ...SESSION_SETTINGS, ...SINK_SETTINGS } : SESSION_SETTINGS;
+  const session = new MysqlSession({ connection, server });
+  try {
+    await session.run(setStatement(settings));
+    const [found] = await session.query(readBackStatement(settings));
+    const problems = settingsNotTaken(settings, found ?? {});
+    if (problems.length > 0) throw new DrayError("MYSQL_SETTINGS", { server, settings: problems });
+    await session.readIdentity();
+    options.signal?.throwIfAborted();
+    return session;
+  } catch (error) {
+    session.destroy();
+    throw error;
+  }
+}
+
+/**
+ * A thin wrapper: one statement at a time, in call order. Values go by `execute` only (binary parameters) or as
+ * `literal()` hex inside the text; nothing is ever escaped on the client (A6). A statement whose signal fires destroys
+ * the connection: the server rolls its transaction back, and the call throws MYSQL_TRANSIENT.
+ */
+export class MysqlSession {
+  /** `host:port`, for errors and status. */
+  readonly server: string;
+  readonly #connection: mysql.Connection;
+  #uuid = "";
+  #connectionId = 0;
+  #lost: unknown = null;
+
+  constructor(options: { readonly connection: mysql.Connection; readonly server: string }) {
+    this.#connection = options.connection;
+    this.server = options.server;
+    this.#connection.on("error", (error: unknown) => {
+      this.#lost ??= error;
+    });
+  }
+
+  get serverUuid(): string {
+    return this.#uuid;
+  }
+  get connectionId(): number {
+    return this.#connectionId;
+  }
+  /** The connection broke or was destroyed: nothing more can be sent on it. */
+  get isLost(): boolean {
+    return this.#lost !== null;
+  }
+
+  async readIdentity(): Promise<void> {
+    const [row] = await this.query<{ uuid: string; id: string }>("SELECT @@server_uuid AS uuid, CONNECTION_ID() AS id");
+    this.#uuid = row?.uuid ?? "";
+    this.#connectionId = Number(row?.id);
+  }
+
+  /** Rows as objects of text. */
+  async query<Row extends TextRow = TextRow>(sql: string, signal?: AbortSignal): Promise<Row[]> {
+    const typeCast = (field: { string(encoding?: BufferEncoding): string | null }) => field.string("utf8");
+    const [rows] = await this.#send(() => this.#connection.query<mysql.RowDataPacket[]>({ sql, typeCast }), signal);
+    return rows as unknown as Row[];
+  }
+
+  /** Rows as arrays of Buffers: each value the server's own bytes, nothing parsed. The whole result is in memory. */
+  async queryRaw(sql: string, signal?: AbortSignal): Promise<RawRow[]> {
+    const typeCast = (field: { buffer(): Buffer | null }) => field.buffer();
+    const [rows] = await this.#send(
+      () => this.#connection.query<mysql.RowDataPacket[][]>({ sql, rowsAsArray: true, typeCast }),
+      signal,
+    );
+    return rows as unknown as RawRow[];
+  }
+
+  /** As `queryRaw`, row by row with back-pressure; ending early destroys the connection. */
+  async *streamRaw(sql: string, signal?: AbortSignal): AsyncGenerator<RawRow> {
+    const typeCast = (field: { buffer(): Buffer | null }) => field.buffer();
+    const raw = (this.#connection as unknown as { connection: CallbackConnection }).connection;
+    const stream = raw.query({ sql, rowsAsArray: true, typeCast }).stream({ highWaterMark: 512 });
+    const stop = () => stream.destroy(new Error("aborted"));
+    signal?.addEventListener("abort", stop, { once: true });
+    let ended = false;
+    try {
+      for await (const row of stream) yield row as RawRow;
+      ended = true;
+    } catch (error) {
+      throw mysqlError(signal?.aborted ? aborted() : error, this.server, "run");
+    } finally {
+      signal?.removeEventListener("abort", stop);
+      if (!ended) this.destroy();
+    }
+  }
+
+  /** A statement without values that returns no rows. */
+  async run(sql: string, signal?: AbortSignal): Promise<WriteResult> {
+    const [result] = await this.#send(() => this.#connection.query<mysql.ResultSetHeader>(sql), signal);
+    return writeResult(result);
+  }
+
+  /** A prepared statement; parameters are bytes (as `parameter()` says per column), text, safe integers or null. */
+  async execute(
+    sql: string,
+    parameters: readonly (Uint8Array | string | number | bigint | null)[],
+    signal?: AbortSignal,
+  ): Promise<WriteResult> {
+    const values = parameters.map((value) => (value instanceof Uint8Array ? asBuffer(value) : value));
+    const [result] = await this.#send(() => this.#connection.execute<mysql.ResultSetHeader>(sql, values), signal);
+    return writeResult(result);
+  }
+
+  /** As `execute`, for a statement that returns rows. */
+  async executeQuery<Row extends TextRow = TextRow>(
+    sql: string,
+    parameters: readonly (Uint8Array | string | number | bigint | null)[],
+    signal?: AbortSignal,
+  ): Promise<Row[]> {
+    const values = parameters.map((value) => (value instanceof Uint8Array ? asBuffer(value) : value));
+    const [rows] = await this.#send(() => this.#connection.execute<mysql.RowDataPacket[]>(sql, values), signal);
+    return rows.map((row) => asText(row)) as Row[];
+  }
+
+  /**
+   * LOAD DATA LOCAL from a body that is complete and checked (A5). What the server skipped or warned of is in the
+   * result; the caller rolls back unless rows = sent, skipped = 0, warnings = 0. Any throw destroys the connection.
+   */
+  async loadData(sql: string, body: Uint8Array, signal?: AbortSignal): Promise<LoadResult> {
+    const buffer = asBuffer(body);
+    const infileStreamFactory = () => Readable.from(slices(buffer), { objectMode: true });
+    let info: string;
+    let warnings: number;
+    try {
+      const [result] = await this.#send(
+        () => this.#connection.query<mysql.ResultSetHeader>({ sql, infileStreamFactory }),
+        signal,
+      );
+      info = result.info;
+      warnings = result.warningStatus;
+    } catch (error) {
+      this.destroy();
+      throw error;
+    }
+    const match = /Records: (\d+)\s+Deleted: \d+\s+Skipped: (\d+)\s+Warnings: (\d+)/.exec(info);
+    if (!match) {
+      this.destroy();
+      throw new DrayError("MYSQL_REFUSED", { server: this.server, error: "LOAD DATA answered without its counts" });
+    }
+    return { rows: Number(match[1]), skipped: Number(match[2]), warnings: Math.max(Number(match[3]), warnings) };
+  }
+
+  async close(): Promise<void> {
+    if (this.#lost !== null) return this.destroy();
+    this.#lost = new Error("closed");
+    await this.#connection.end().catch(() => this.#connection.destroy());
+  }
+
+  destroy(): void {
+    this.#lost ??= new Error("destroyed");
+    this.#connection.destroy();
+  }
+
+  async #send<T>(statement: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    if (this.#lost !== null) throw mysqlError(lost(), this.server, "run");
+    if (signal?.aborted) throw mysqlError(aborted(), this.server, "run");
+    let onAbort: (() => void) | undefined;
+    const abort = signal
+      ? new Promise<never>((_, reject) => {
+          onAbort = () => {
+            this.destroy();
+            reject(aborted());
+          };
+          signal.addEventListener("abort", onAbort, { once: true });
+        })
+      : null;
+    try {
+      return await (abort ? Promise.race([statement(), abort]) : statement());
+    } catch (error) {
+      throw mysqlError(error, this.server, "run");
+    } finally {
+      if (onAbort) signal?.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+type CallbackConnection = {
+  query(options: object): { stream(options: object): Readable };
+};
+
+const SLICE_BYTES = 1 << 20;
+
+function* slices(body: Buffer): Generator<Buffer> {
+  for (let at = 0; at < body.length; at += SLICE_BYTES) yield body.subarray(at, at + SLICE_BYTES);
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function asText(row: Readonly<Record<string, unknown>>): TextRow {
+  const text = (value: unknown) => (value === null ? null : Buffer.isBuffer(value) ? value.toString() : String(value));
+  return Object.fromEntries(Object.entries(row).map(([name, value]) => [name, text(value)]));
+}
+
+function writeResult(result: mysql.ResultSetHeader): WriteResult {
+  return {
+    affectedRows: result.affectedRows,
+    changedRows: result.changedRows ?? 0,
+    warnings: result.warningStatus ?? 0,
+  };
+}
+
+function lost(): Error {
+  return Object.assign(new Error("the connection is closed"), { code: "PROTOCOL_CONNECTION_LOST" });
+}
+
+function aborted(): Error {
+  return Object.assign(new Error("the statement was aborted"), { code: "MYSQL_STATEMENT_ABORTED" });
+}
