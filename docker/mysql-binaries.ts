@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { aptInstall } from "./apt.ts";
 import { cached, type Log } from "./cache.ts";
 import { lastLines, onPath, runCommand } from "./command.ts";
 import { ServerUnavailable } from "./server-unavailable.ts";
@@ -81,7 +82,10 @@ async function debootstrap(target: string, log: Log): Promise<void> {
   if (process.platform !== "linux" || !asRoot) {
     throw new ServerUnavailable(`MySQL: none here, and unpacking Debian's packages takes root on Linux; ${WAYS}`);
   }
-  if (onPath("debootstrap") === null) await installDebootstrap(log);
+  if (onPath("debootstrap") === null) {
+    const problem = await aptInstall(["debootstrap", "debian-archive-keyring"], log);
+    if (problem !== null) throw new ServerUnavailable(`MySQL: debootstrap is missing and ${problem}; ${WAYS}`);
+  }
   log("MySQL: downloading Debian's mysql-server-core, about 560 MB unpacked, once");
   let lines = 0;
   const { code, output } = await runCommand({
@@ -95,23 +99,6 @@ async function debootstrap(target: string, log: Log): Promise<void> {
   });
   if (code !== 0) throw new ServerUnavailable(`MySQL: debootstrap failed (${lastLines(output, 2)}); ${WAYS}`);
   mkdirSync(join(target, "var/lib/mysql-files"), { recursive: true });
-}
-
-async function installDebootstrap(log: Log): Promise<void> {
-  if (onPath("apt-get") === null)
-    throw new ServerUnavailable(`MySQL: neither debootstrap nor apt-get is here; ${WAYS}`);
-  log("MySQL: installing debootstrap by apt-get");
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const install = () =>
-    runCommand({ command: "apt-get", args: ["install", "-y", "-q", "debootstrap", "debian-archive-keyring"], env });
-  let result = await install();
-  if (result.code !== 0) {
-    await runCommand({ command: "apt-get", args: ["update", "-q"], env });
-    result = await install();
-  }
-  if (result.code !== 0) {
-    throw new ServerUnavailable(`MySQL: apt-get cannot install debootstrap (${lastLines(result.output, 1)}); ${WAYS}`);
-  }
 }
 
 function filesMatching(folder: string, pattern: RegExp): string[] {

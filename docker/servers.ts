@@ -1,10 +1,13 @@
 import type { Log } from "./cache.ts";
 import { containerEngine } from "./container.ts";
 import { Guard } from "./guard.ts";
+import { type KafkaJars, kafkaFromPackages, kafkaOnPath } from "./kafka-jars.ts";
+import { givenKafka, type KafkaServer, startKafkaContainer, startKafkaProcess } from "./kafka-server.ts";
 import { type MysqlBinaries, mysqlFromPackages, mysqlOnPath, type Program } from "./mysql-binaries.ts";
 import { startMysqlContainer } from "./mysql-container.ts";
 import { givenMysql, type MysqlOptions, type MysqlServer, startMysqlProcess } from "./mysql-server.ts";
 
+export type { KafkaServer } from "./kafka-server.ts";
 export type { MysqlOptions, MysqlServer } from "./mysql-server.ts";
 export { ServerUnavailable } from "./server-unavailable.ts";
 
@@ -15,6 +18,8 @@ export { ServerUnavailable } from "./server-unavailable.ts";
  */
 export interface Servers extends AsyncDisposable {
   mysql(options: MysqlOptions): Promise<MysqlServer>;
+  /** A broker of its own at each call, but for one given by DRAY_TEST_KAFKA_BROKERS. */
+  kafka(): Promise<KafkaServer>;
   /** MySQL's own client programs, as they are run here. */
   mysqlTool(name: "mysql" | "mysqldump"): Promise<Program>;
   close(): Promise<void>;
@@ -30,6 +35,7 @@ class LocalServers implements Servers {
   #guard: Guard | null = null;
   #engine: Promise<string | null> | null = null;
   #mysql: Promise<MysqlBinaries | null> | null = null;
+  #kafka: Promise<KafkaJars | null> | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(log: Log) {
@@ -47,6 +53,19 @@ class LocalServers implements Servers {
       binaries === null
         ? await startMysqlContainer({ engine: await this.#needEngine(), guard, server, log: this.#log })
         : await startMysqlProcess({ binaries, guard, server, log: this.#log });
+    this.#stops.push(() => started.stop("kill"));
+    return started;
+  }
+
+  async kafka(): Promise<KafkaServer> {
+    const given = process.env["DRAY_TEST_KAFKA_BROKERS"];
+    if (given !== undefined && given !== "") return await givenKafka(given);
+    const guard = this.#openGuard();
+    const jars = await this.#kafkaJars();
+    const started =
+      jars === null
+        ? await startKafkaContainer({ engine: await this.#needEngine(), guard, log: this.#log })
+        : await startKafkaProcess({ jars, guard, log: this.#log });
     this.#stops.push(() => started.stop("kill"));
     return started;
   }
@@ -84,6 +103,16 @@ class LocalServers implements Servers {
       return (await this.#findEngine()) === null ? await mysqlFromPackages(this.#log) : null;
     })();
     return this.#mysql;
+  }
+
+  /** Null means that a container engine has it. */
+  #kafkaJars(): Promise<KafkaJars | null> {
+    this.#kafka ??= (async () => {
+      const found = await kafkaOnPath(this.#log);
+      if (found !== null) return found;
+      return (await this.#findEngine()) === null ? await kafkaFromPackages(this.#log) : null;
+    })();
+    return this.#kafka;
   }
 
   #findEngine(): Promise<string | null> {
