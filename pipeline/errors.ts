@@ -132,6 +132,7 @@ export const PROBLEMS = {
   ROLE_TOO_LOW: { retry: "never", remedy: "Use a token with the role named here." },
   INTERNAL: { retry: "never", remedy: "This is a defect: the server's log has the details. Report it." },
   // Source and target control
+  CONTROL_CLOSED: { retry: "never", remedy: "This process is ending; the next one goes on from the journal." },
   OUTCOME_UNKNOWN: {
     retry: "backoff",
     remedy: "The outcome of this attempt could not be read; the tenant stays fenced until the named server answers.",
@@ -194,6 +195,15 @@ export const PROBLEMS = {
   PAUSE_TOO_LONG: {
     retry: "never",
     remedy: "The attempt was aborted and unfenced; mend the slow step that is named, or raise --max-pause.",
+  },
+  ATTEMPT_CUT_SHORT: {
+    retry: "never",
+    remedy: "The server stopped in the middle of this attempt; it was aborted and unfenced. Run the cutover again.",
+  },
+  ATTEMPT_ABORTED_ELSEWHERE: {
+    retry: "never",
+    remedy:
+      "Another process wrote ABORTED for this attempt first; it was unfenced. `dray status` shows where it stands.",
   },
   FENCE_LEAKS: {
     retry: "never",

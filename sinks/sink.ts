@@ -10,22 +10,26 @@ export type LaneTarget = {
 
 export type SeqRange = { readonly first: number; readonly last: number };
 
+/** Stands in `dray.applied`. The nonce names the writer: a seq alone may come again after a log lost its tail (L7). */
+export type AppliedRange = SeqRange & { readonly nonce: string };
+
 /** What the target itself knows of a lane: the truth about apply. */
 export type Progress = {
   /** Everything up to here is durably applied; 0 in a new lane. */
   readonly watermark: number;
   readonly anchor: LogAnchor | null;
   /** Seqs above the watermark that are applied already: skipped after a restart (A2). */
-  readonly applied: readonly SeqRange[];
+  readonly applied: readonly AppliedRange[];
   /** The lane was closed for good at the commit point or by an abort (C5). */
   readonly closed: boolean;
 };
 
 /** Changes of whole seqs, in log order. The sink coalesces per key; on a guard error it retries in log order (A3). */
-export type ChangeBatch = { readonly seqs: SeqRange; readonly changes: readonly (readonly Change[])[] };
+export type ChangeBatch = { readonly seqs: AppliedRange; readonly changes: readonly (readonly Change[])[] };
 
 export type ChunkUnit = {
   readonly seq: number;
+  readonly nonce: string;
   readonly range: KeyRange;
   readonly leftOut: readonly KeyBytes[];
   /** The store's own encoding, from the connector's `ChunkRows.encode`. */
@@ -50,6 +54,8 @@ export interface LaneSink {
   readonly sessions: number;
   /** A2: whether changes of this table may overtake each other where they share no key. */
   mayOvertake(table: string): boolean;
+  /** A4, W4: chunks and changes of such a table go strictly in log order, and a recopy clears it first. */
+  hasOtherUnique(table: string): boolean;
   /** Read again from the target: after an error of unknown outcome, and at open. */
   progress(signal: AbortSignal): Promise<Progress>;
   /** One transaction that holds every change of these seqs and nothing else, its first write in `dray.applied` (A2). */

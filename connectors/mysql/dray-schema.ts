@@ -28,6 +28,7 @@ export const DRAY_TABLES: Readonly<Record<string, string>> = {
     lane VARCHAR(190) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     first_seq BIGINT UNSIGNED NULL,
     last_seq BIGINT UNSIGNED NULL,
+    log_nonce CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NULL,
     UNIQUE KEY lane_seq (lane, first_seq)`,
   watermark: `
     lane VARCHAR(190) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,

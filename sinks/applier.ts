@@ -1,0 +1,341 @@
+import { withBackoff } from "../pipeline/backoff.ts";
+import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
+import type { Clock } from "../pipeline/clock.ts";
+import type { EntryHeader, LaneId } from "../pipeline/entry.ts";
+import { DrayError, isDrayError } from "../pipeline/errors.ts";
+import type { ChangeLog } from "../pipeline/log/log.ts";
+import type { Probe } from "../pipeline/probe.ts";
+import { type AppliedCounts, ApplyCounters } from "./apply-counters.ts";
+import { Barriers } from "./barriers.ts";
+import { type Batch, type BatchLimits, nextBatch } from "./batch.ts";
+import { EntryFeed, type ReadyEntry } from "./entry-feed.ts";
+import { InFlight } from "./in-flight.ts";
+import type { AppliedRange, LaneSink, Progress } from "./sink.ts";
+import { WaitReasons } from "./wait-reasons.ts";
+import { Wakeup } from "./wakeup.ts";
+import { Watermark } from "./watermark.ts";
+
+export type ApplierLimits = BatchLimits & { readonly prefetchBytes: number };
+
+/** A2, A3: large enough to cost the target little, small enough to hold locks for milliseconds. */
+const LIMITS: ApplierLimits = { changes: 2_000, bytes: 1024 * 1024, prefetchBytes: 8 * 1024 * 1024 };
+/** A transaction under way when the applier stops may end by itself; after this it is cut off. */
+const STOP_GRACE_MS = 5_000;
+
+export type ApplierOptions = {
+  readonly log: ChangeLog;
+  readonly lane: LaneId;
+  readonly sink: LaneSink;
+  readonly chunkStore: ChunkStore;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly limits?: Partial<ApplierLimits>;
+  /** Every entry once, in seq order, when everything up to it is applied; its watermark may be durable a little later. */
+  readonly onApplied?: (header: EntryHeader) => void;
+};
+
+export type ApplierState = {
+  readonly watermark: number;
+  readonly appliedSeq: number;
+  readonly headSeqSeen: number;
+  readonly inFlight: number;
+  /** Why it waits or tries again, in the operator's words; null while it works or has nothing to do. */
+  readonly reason: string | null;
+  readonly applied: AppliedCounts;
+};
+
+/**
+ * Applies one lane's log to its target, in log order where order matters and beside each other where it provably does
+ * not (A2 to A4). Knows no store. What is applied is asked of the target at the start and after every error of unknown
+ * outcome, never remembered; transient errors are tried again and shown, a final one ends `run` with its entry (A8).
+ */
+export class Applier {
+  readonly #options: ApplierOptions;
+  readonly #limits: ApplierLimits;
+  readonly #barriers = new Barriers();
+  readonly #inFlight: InFlight;
+  readonly #counters = new ApplyCounters();
+  readonly #reasons = new WaitReasons();
+  readonly #moved = new Wakeup();
+  readonly #skipped = new Set<number>();
+  readonly #watermark: Watermark;
+  #feed: EntryFeed | null = null;
+  /** Ranges that the target has above its watermark, and the last seq of them. */
+  #holes: readonly AppliedRange[] = [];
+  #holesEnd = 0;
+  /** The next entry to be applied, or passed over. */
+  #nextSeq = 1;
+  #paused: string | null = null;
+  #failure: unknown = null;
+
+  constructor(options: ApplierOptions) {
+    this.#options = options;
+    this.#limits = { ...LIMITS, ...options.limits };
+    this.#inFlight = new InFlight(options.sink);
+    const { sink, clock, probe, onApplied } = options;
+    const reasons = this.#reasons;
+    this.#watermark = new Watermark({ sink, clock, probe, reasons, onApplied: (header) => onApplied?.(header) });
+  }
+
+  /** Everything up to this seq is durably applied, and the target says so itself. */
+  get watermark(): number {
+    return this.#watermark.seq;
+  }
+
+  /** Resolves by event once the watermark has reached `seq`; rejects with the signal's reason, or why it stopped. */
+  whenWatermark(seq: number, signal: AbortSignal): Promise<void> {
+    return this.#watermark.whenDurable(seq, signal);
+  }
+
+  /**
+   * Runs `callback` when the watermark is exactly seq - 1 and before any later entry is applied; applying goes on when
+   * it has ended. Rejects with BARRIER_PASSED where entry `seq` is applied already.
+   */
+  atBarrier<T>(seq: number, callback: () => Promise<T>): Promise<T> {
+    const waiting = this.#barriers.add(seq, callback);
+    this.#moved.notify();
+    return waiting;
+  }
+
+  /** The entry counts as applied without being applied; the caller has journalled it (A8). */
+  skip(seq: number): void {
+    this.#skipped.add(seq);
+    this.#moved.notify();
+  }
+
+  pause(reason: string): void {
+    this.#paused = reason;
+  }
+
+  resume(): void {
+    this.#paused = null;
+    this.#moved.notify();
+  }
+
+  state(): ApplierState {
+    return {
+      watermark: this.watermark,
+      appliedSeq: this.#watermark.appliedSeq,
+      headSeqSeen: this.#feed?.headSeq ?? 0,
+      inFlight: this.#inFlight.count,
+      reason: this.#reasons.first ?? (this.#paused === null ? null : `paused: ${this.#paused}`),
+      applied: this.#counters.counts(),
+    };
+  }
+
+  /** Until aborted (resolves, nothing is under way any more) or a final error. Once. */
+  async run(signal: AbortSignal): Promise<void> {
+    if (this.#feed) throw new Error("an applier runs once");
+    const stop = new AbortController();
+    const work = AbortSignal.any([signal, stop.signal]);
+    const cut = new AbortController();
+    const tasks: Promise<never>[] = [];
+    try {
+      const feed = this.#begin(await this.#open(work));
+      tasks.push(feed.run(work), this.#watermark.run(work), this.#dispatch(feed, work, cut.signal));
+      await Promise.race(tasks);
+    } catch (error) {
+      if (!signal.aborted || error !== signal.reason) this.#failure ??= error;
+    }
+    stop.abort();
+    await Promise.allSettled(tasks);
+    await this.#windDown(cut);
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  async #open(signal: AbortSignal): Promise<Progress> {
+    const { sink, lane } = this.#options;
+    const onRetry = this.#reasons.retrying("progress");
+    const progress = await withBackoff(() => sink.progress(signal), { signal, onRetry });
+    this.#reasons.clear("progress");
+    if (progress.closed) throw new DrayError("LANE_CLOSED", { lane });
+    return progress;
+  }
+
+  #begin(progress: Progress): EntryFeed {
+    const { log, lane, chunkStore } = this.#options;
+    this.#holes = progress.applied;
+    for (const { last } of progress.applied) this.#holesEnd = Math.max(this.#holesEnd, last);
+    this.#nextSeq = progress.watermark + 1;
+    this.#watermark.startAt(progress.anchor);
+    this.#feed = new EntryFeed({
+      log,
+      lane,
+      chunkStore,
+      after: progress.anchor,
+      budgetBytes: this.#limits.prefetchBytes,
+      needsBody: (header) => !this.#isDone(header),
+      onReady: () => {
+        this.#reasons.clear("log");
+        this.#moved.notify();
+      },
+      onRetry: this.#reasons.retrying("log"),
+    });
+    return this.#feed;
+  }
+
+  async #dispatch(feed: EntryFeed, signal: AbortSignal, cut: AbortSignal): Promise<never> {
+    for (;;) {
+      signal.throwIfAborted();
+      if (this.#failure !== null) throw this.#failure;
+      const head = feed.peek(0);
+      if (this.#paused !== null) await this.#moved.wait(signal);
+      else if (this.#barriers.first <= this.#nextSeq) await this.#standStill(signal);
+      else if (!head || !(await this.#start(head, feed, signal, cut))) await this.#moved.wait(signal);
+    }
+  }
+
+  async #standStill(signal: AbortSignal): Promise<void> {
+    await this.#drain(signal);
+    // What the target has above its watermark since before a restart would already be seen at an earlier place.
+    await this.#barriers.runBefore(Math.max(this.#nextSeq, this.#holesEnd + 1));
+  }
+
+  /** False: the head must wait for something under way. */
+  async #start(head: ReadyEntry, feed: EntryFeed, signal: AbortSignal, cut: AbortSignal): Promise<boolean> {
+    const { detail, seq, lane } = head.header;
+    if (this.#isDone(head.header) || detail.kind === "mark" || detail.kind === "range") {
+      if (!this.#isDone(head.header) && this.#clearsFirst(head.header)) await this.#clear(head.header, signal);
+      this.#take(feed, [head])();
+      // Durable before anything later: cleared again after a restart, it would take rows that later seqs brought.
+      if (this.#clearsFirst(head.header)) await this.#watermark.whenDurable(seq, signal);
+      return true;
+    }
+    if (detail.kind !== "changes" && detail.kind !== "chunk") {
+      throw new DrayError("ENTRY_KIND_NOT_YET", { lane, seq, kind: detail.kind });
+    }
+    if (this.#inFlight.count >= this.#options.sink.sessions) return false;
+    const batch = detail.kind === "chunk" ? this.#chunkBatch(head) : this.#changesBatch(feed);
+    if (!batch || batch.entries.length === 0) return false;
+    void this.#apply(batch, this.#take(feed, batch.entries), cut);
+    return true;
+  }
+
+  #take(feed: EntryFeed, entries: readonly ReadyEntry[]): () => void {
+    const { header, anchor } = entries.at(-1) as ReadyEntry;
+    feed.take(entries.length);
+    this.#nextSeq = header.seq + 1;
+    return this.#watermark.open(
+      entries.map((entry) => entry.header),
+      anchor,
+    );
+  }
+
+  #changesBatch(feed: EntryFeed): Batch {
+    return nextBatch({
+      peek: (index) => feed.peek(index),
+      inFlight: this.#inFlight,
+      limits: this.#limits,
+      isDone: (entry) => this.#isDone(entry.header),
+      beforeSeq: this.#barriers.first,
+    });
+  }
+
+  #chunkBatch(head: ReadyEntry): Batch | null {
+    const { detail } = head.header;
+    if (detail.kind !== "chunk" || !this.#inFlight.admitsChunk(detail.range)) return null;
+    return { entries: [head], footprint: { keys: new Map(), range: detail.range } };
+  }
+
+  async #apply(batch: Batch, finish: () => void, cut: AbortSignal): Promise<void> {
+    this.#inFlight.add(batch.footprint);
+    const name = `seq ${batch.entries[0]?.header.seq}`;
+    try {
+      await withBackoff(
+        async (attempt) => {
+          // A8: the last attempt's outcome may be unknown, and only the target knows it.
+          if (attempt > 1 && (await this.#hasApplied(batch, cut))) return;
+          await this.#send(batch, cut);
+        },
+        { signal: cut, onRetry: this.#reasons.retrying(name) },
+      );
+      this.#counters.add(batch.entries);
+      finish();
+    } catch (error) {
+      this.#failure ??= error;
+    } finally {
+      this.#reasons.clear(name);
+      this.#inFlight.remove(batch.footprint);
+      this.#moved.notify();
+    }
+  }
+
+  #send(batch: Batch, signal: AbortSignal): Promise<void> {
+    const { sink } = this.#options;
+    const head = batch.entries[0] as ReadyEntry;
+    const { seq, nonce, detail } = head.header;
+    if (detail.kind === "chunk" && head.chunk) {
+      const { leftOut, rows: body } = head.chunk;
+      return sink.applyChunk({ seq, nonce, range: detail.range, leftOut, body, rows: detail.rows }, signal);
+    }
+    const changes = batch.entries.map((entry) => entry.changes);
+    return sink.applyChanges({ seqs: rangeOf(batch), changes }, signal);
+  }
+
+  async #hasApplied(batch: Batch, signal: AbortSignal): Promise<boolean> {
+    const { watermark, applied } = await this.#options.sink.progress(signal);
+    const { first, last } = rangeOf(batch);
+    return last <= watermark || applied.some((range) => range.first <= first && last <= range.last);
+  }
+
+  /** W4: a recopy of a table with another unique index begins empty; its first range says where. */
+  #clearsFirst({ detail, coverage }: EntryHeader): boolean {
+    if (detail.kind !== "range" || detail.range.pass === 0 || detail.range.after !== null) return false;
+    if (!this.#options.sink.hasOtherUnique(detail.range.table)) return false;
+    const table = coverage.tables.find((candidate) => candidate.table === detail.range.table);
+    return table !== undefined && table.rows === 0 && table.open.length === 1;
+  }
+
+  async #clear({ detail }: EntryHeader, signal: AbortSignal): Promise<void> {
+    if (detail.kind !== "range") return;
+    await this.#drain(signal);
+    const onRetry = this.#reasons.retrying("clear");
+    await withBackoff(() => this.#options.sink.clearTable(detail.range.table, signal), { signal, onRetry });
+    this.#reasons.clear("clear");
+  }
+
+  /** Nothing is under way and the durable watermark stands at the last entry taken. */
+  async #drain(signal: AbortSignal): Promise<void> {
+    while (this.#inFlight.count > 0) {
+      await this.#moved.wait(signal);
+      if (this.#failure !== null) throw this.#failure;
+    }
+    await this.#watermark.whenDurable(this.#watermark.appliedSeq, signal);
+  }
+
+  async #windDown(cut: AbortController): Promise<void> {
+    const { clock, lane } = this.#options;
+    const ended = new AbortController();
+    const grace = clock.sleep(STOP_GRACE_MS, ended.signal).then(
+      () => cut.abort(new DrayError("APPLY_CUT_OFF", { lane })),
+      () => {},
+    );
+    while (this.#inFlight.count > 0) await this.#moved.wait(ended.signal);
+    if (!isDrayError(this.#failure, "FENCED") && !isDrayError(this.#failure, "LANE_CLOSED")) {
+      // Not needed for correctness: the target knows what is applied above its watermark. It only saves reading again.
+      await this.#watermark.flush(cut.signal).catch(() => {});
+    }
+    ended.abort();
+    await grace;
+    const why = this.#failure ?? new DrayError("APPLIER_STOPPED", { lane });
+    this.#watermark.fail(why);
+    this.#barriers.fail(why);
+  }
+
+  #isDone(header: EntryHeader): boolean {
+    if (this.#skipped.has(header.seq)) return true;
+    if (header.seq > this.#holesEnd) return false;
+    const hole = this.#holes.find(({ first, last }) => first <= header.seq && header.seq <= last);
+    if (hole && hole.nonce !== header.nonce) {
+      // L7: the log lost its tail after the target had applied it, and another writer has used the seq again.
+      throw new DrayError("LOG_TRUNCATED", { lane: header.lane, seq: header.seq, appliedNonce: hole.nonce });
+    }
+    return hole !== undefined;
+  }
+}
+
+function rangeOf(batch: Batch): AppliedRange {
+  const first = (batch.entries[0] as ReadyEntry).header;
+  const last = (batch.entries.at(-1) as ReadyEntry).header;
+  return { first: first.seq, last: last.seq, nonce: first.nonce };
+}

@@ -1,0 +1,99 @@
+import type { KeyRange } from "../pipeline/coverage.ts";
+import type { ReadyEntry } from "./entry-feed.ts";
+
+/** What a transaction under way touches. */
+export type Footprint = {
+  /** Per table, the keys of its changes. */
+  readonly keys: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly range: KeyRange | null;
+};
+
+export type TableRules = {
+  mayOvertake(table: string): boolean;
+  hasOtherUnique(table: string): boolean;
+};
+
+type Span = { readonly after: string | null; readonly upTo: string | null };
+
+/**
+ * Which entries may go beside those under way (A2, A4): they share no key, and where a table's changes may not overtake
+ * each other, no table. Chunks of one pass are disjoint; a change and a chunk of one table go together only where the
+ * keys' order proves that the change lies outside the range.
+ */
+export class InFlight {
+  readonly #rules: TableRules;
+  readonly #footprints = new Set<Footprint>();
+
+  constructor(rules: TableRules) {
+    this.#rules = rules;
+  }
+
+  get count(): number {
+    return this.#footprints.size;
+  }
+
+  add(footprint: Footprint): void {
+    this.#footprints.add(footprint);
+  }
+
+  remove(footprint: Footprint): void {
+    this.#footprints.delete(footprint);
+  }
+
+  admitsChanges(entry: ReadyEntry): boolean {
+    if (this.#footprints.size === 0) return true;
+    for (const footprint of this.#footprints) {
+      for (let i = 0; i < entry.changes.length; i++) {
+        const table = entry.changes[i]?.table ?? "";
+        const key = entry.keys[i] ?? "";
+        const keys = footprint.keys.get(table);
+        if (keys && (!this.#rules.mayOvertake(table) || keys.has(key))) return false;
+        if (footprint.range?.table === table && this.#meets(footprint.range, key)) return false;
+      }
+    }
+    return true;
+  }
+
+  admitsChunk(range: KeyRange): boolean {
+    for (const footprint of this.#footprints) {
+      if (footprint.range?.table === range.table && this.#overlap(footprint.range, range)) return false;
+      const keys = footprint.keys.get(range.table);
+      if (!keys) continue;
+      for (const key of keys) if (this.#meets(range, key)) return false;
+    }
+    return true;
+  }
+
+  #meets(range: KeyRange, key: string): boolean {
+    if (this.#rules.hasOtherUnique(range.table)) return true;
+    const span = spanOf(range);
+    return span === null || ((span.after === null || key > span.after) && (span.upTo === null || key <= span.upTo));
+  }
+
+  #overlap(a: KeyRange, b: KeyRange): boolean {
+    if (this.#rules.hasOtherUnique(a.table)) return true;
+    const one = spanOf(a);
+    const two = spanOf(b);
+    if (one && two) return !endsBefore(one, two) && !endsBefore(two, one);
+    // Keys without an order: one pass hands out every range once, so only the same range again can overlap.
+    return a.pass !== b.pass || sameStart(a, b);
+  }
+}
+
+/** The range in KeyBytes as text, whose order is the keys' order; null where the table's keys have none. */
+function spanOf(range: KeyRange): Span | null {
+  if (range.after?.key === null || range.upTo?.key === null) return null;
+  return { after: text(range.after?.key), upTo: text(range.upTo?.key) };
+}
+
+function text(hex: string | null | undefined): string | null {
+  return hex ? Buffer.from(hex, "hex").toString("latin1") : null;
+}
+
+function endsBefore(a: Span, b: Span): boolean {
+  return a.upTo !== null && b.after !== null && a.upTo <= b.after;
+}
+
+function sameStart(a: KeyRange, b: KeyRange): boolean {
+  return JSON.stringify(a.after?.values ?? null) === JSON.stringify(b.after?.values ?? null);
+}

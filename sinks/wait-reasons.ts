@@ -1,0 +1,28 @@
+import { reasonOf } from "../pipeline/backoff.ts";
+import { isDrayError } from "../pipeline/errors.ts";
+
+/** Why the applier waits or tries again, by what does: the oldest is what status shows. */
+export class WaitReasons {
+  readonly #reasons = new Map<string, string>();
+
+  get first(): string | null {
+    return this.#reasons.values().next().value ?? null;
+  }
+
+  set(what: string, reason: string): void {
+    this.#reasons.set(what, reason);
+  }
+
+  clear(what: string): void {
+    this.#reasons.delete(what);
+  }
+
+  /** For `withBackoff`. */
+  retrying(what: string): (error: Error, attempt: number) => void {
+    return (error, attempt) => {
+      const { target, error: answer } = isDrayError(error) ? error.facts : {};
+      const said = target && answer ? `target ${target} answers ${answer}` : reasonOf(error);
+      this.set(what, `${said}, retry ${attempt}`);
+    };
+  }
+}

@@ -1,0 +1,198 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { encodeChanges, encodeChunk } from "../../pipeline/change-codec.ts";
+import { DirectoryChunkStore } from "../../pipeline/chunk-store/directory.ts";
+import { systemClock } from "../../pipeline/clock.ts";
+import type { Bound, Coverage, KeyRange } from "../../pipeline/coverage.ts";
+import type { Change, ChangeOp, EntryDraft, LaneId, LogAnchor, MarkKind, Position } from "../../pipeline/entry.ts";
+import { DrayError } from "../../pipeline/errors.ts";
+import type { LogWriter } from "../../pipeline/log/log.ts";
+import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
+import { noProbe } from "../../pipeline/probe.ts";
+import { Applier, type ApplierOptions } from "../../sinks/applier.ts";
+import type { AppliedRange, ChangeBatch, ChunkUnit, LaneSink, Progress, ReadView } from "../../sinks/sink.ts";
+
+/** `<table>:<key>:<op>` is one change; tables: `free` may overtake, `uniq` has another unique index. */
+export function change(text: string): Change {
+  const [table = "", key = "", op = "update"] = text.split(":");
+  return { table, op: op as ChangeOp, key: keyOf(Number(key)), row: Buffer.from(text) };
+}
+
+export function keyOf(key: number): Uint8Array {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(key);
+  return bytes;
+}
+
+function bound(key: number | null): Bound | null {
+  return key === null ? null : { values: [String(key)], key: Buffer.from(keyOf(key)).toString("hex") };
+}
+
+export function range(table: string, after: number | null, upTo: number | null, pass = 0): KeyRange {
+  return { table, pass, after: bound(after), upTo: bound(upTo), announces: "end" };
+}
+
+const NO_COVERAGE: Coverage = { tables: [] };
+
+function draft(detail: EntryDraft["detail"], body: Uint8Array, coverage = NO_COVERAGE): EntryDraft {
+  return { position: "p" as Position, committedAtMs: 0, coverage, detail, body };
+}
+
+export function changesEntry(...changes: string[]): EntryDraft {
+  return draft({ kind: "changes", tables: {}, endsTransaction: true }, encodeChanges(changes.map(change)));
+}
+
+export function chunkEntry(at: KeyRange): EntryDraft {
+  const body = encodeChunk({ leftOut: [], rows: Buffer.from("rows") });
+  return draft({ kind: "chunk", range: at, rows: 1, leftOut: 0 }, body);
+}
+
+export function rangeEntry(at: KeyRange): EntryDraft {
+  const table = { table: at.table, pass: at.pass, announced: "end", planned: "end", open: [at], rows: 0 } as const;
+  return draft({ kind: "range", range: at }, new Uint8Array(0), { tables: [table] });
+}
+
+export function markEntry(kind: MarkKind): EntryDraft {
+  const mark = { scope: "server", epoch: 1, nonce: "0".repeat(32), kind } as const;
+  return draft({ kind: "mark", mark }, new Uint8Array(0));
+}
+
+/**
+ * A target in memory, only to hold a transaction at an exact place or to force a fault; what a real target does is
+ * tested in the sink's contract. A call stays under way until its gate opens.
+ */
+export class FakeSink implements LaneSink {
+  readonly epoch = 1;
+  sessions = 4;
+  readonly events: string[] = [];
+  readonly applied: AppliedRange[] = [];
+  anchor: LogAnchor | null = null;
+  /** By `changes 1-3`, `chunk 4`, `clear uniq`, `advance`: awaited at the beginning of the call. */
+  readonly gates = new Map<string, Promise<unknown>>();
+  /** By the same names: thrown once each, before (or, `after`, behind) the effect. */
+  readonly faults = new Map<string, { readonly error: Error; readonly when: "before" | "after" }[]>();
+  #active = 0;
+  maxActive = 0;
+
+  mayOvertake(table: string): boolean {
+    return table === "free";
+  }
+  hasOtherUnique(table: string): boolean {
+    return table === "uniq";
+  }
+  async progress(): Promise<Progress> {
+    this.events.push("progress");
+    return { watermark: this.anchor?.seq ?? 0, anchor: this.anchor, applied: [...this.applied], closed: false };
+  }
+  async applyChanges(batch: ChangeBatch, signal: AbortSignal): Promise<void> {
+    const { first, last } = batch.seqs;
+    await this.#effect(`changes ${first}-${last}`, batch.seqs, signal);
+  }
+  async applyChunk({ seq, nonce }: ChunkUnit, signal: AbortSignal): Promise<void> {
+    await this.#effect(`chunk ${seq}`, { first: seq, last: seq, nonce }, signal);
+  }
+  async advance(anchor: LogAnchor): Promise<void> {
+    await this.gates.get("advance");
+    this.anchor = anchor;
+    this.events.push(`advance ${anchor.seq}`);
+  }
+  async clearTable(table: string): Promise<{ readonly rows: number }> {
+    await this.gates.get(`clear ${table}`);
+    this.events.push(`clear ${table}`);
+    return { rows: 0 };
+  }
+  async openReadView(): Promise<ReadView> {
+    throw new Error("not part of these tests");
+  }
+  async closeForGood(): Promise<void> {}
+  async close(): Promise<void> {}
+
+  async #effect(name: string, seqs: AppliedRange, signal: AbortSignal): Promise<void> {
+    this.#active++;
+    this.maxActive = Math.max(this.maxActive, this.#active);
+    try {
+      this.events.push(`begin ${name}`);
+      await this.gates.get(name);
+      signal.throwIfAborted();
+      const fault = this.faults.get(name)?.shift();
+      if (fault?.when === "before") throw fault.error;
+      this.applied.push(seqs);
+      this.events.push(name);
+      if (fault) throw fault.error;
+    } finally {
+      this.#active--;
+    }
+  }
+}
+
+export function transient(): DrayError {
+  return new DrayError("TARGET_UNAVAILABLE", { target: "10.0.0.5:3306", error: "ER_LOCK_DEADLOCK" });
+}
+
+/** A real embedded log with one lane, and appliers on it. */
+export class Lane {
+  readonly lane = "m.db.f1" as LaneId;
+  readonly sink = new FakeSink();
+  readonly #folder = mkdtempSync(join(tmpdir(), "dray-applier-"));
+  readonly #chunkStore = new DirectoryChunkStore({ folder: join(this.#folder, "chunks"), clock: systemClock });
+  readonly log = new SqliteLog({ folder: this.#folder, chunkStore: this.#chunkStore, clock: systemClock });
+  readonly #stop = new AbortController();
+  readonly #runs: Promise<unknown>[] = [];
+  #writer: LogWriter | null = null;
+
+  async append(...drafts: EntryDraft[]): Promise<void> {
+    this.#writer ??= await this.reopen();
+    const writer = this.#writer;
+    await Promise.all(drafts.map((one) => writer.append(one)));
+  }
+
+  async reopen(): Promise<LogWriter> {
+    const signal = AbortSignal.timeout(30_000);
+    this.#writer = await this.log.openWriter({
+      lane: this.lane,
+      aboveEpoch: 0,
+      checkpoint: null,
+      anchor: null,
+      signal,
+    });
+    return this.#writer;
+  }
+
+  applier(rest: Partial<ApplierOptions> = {}): Applier {
+    const { lane, log, sink } = this;
+    return new Applier({ lane, log, sink, chunkStore: this.#chunkStore, clock: systemClock, probe: noProbe, ...rest });
+  }
+
+  /** Ends with the lane, or by `stop`. */
+  run(applier: Applier): { readonly ended: Promise<unknown>; stop(): Promise<unknown> } {
+    const stop = new AbortController();
+    const ended = applier.run(AbortSignal.any([stop.signal, this.#stop.signal])).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    this.#runs.push(ended);
+    return {
+      ended,
+      stop: () => {
+        stop.abort();
+        return ended;
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all(this.#runs);
+    await this.log.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Resolves once `test` holds; the limit is a hang guard. */
+export async function until(test: () => boolean): Promise<void> {
+  for (const end = performance.now() + 20_000; !test(); ) {
+    if (performance.now() > end) throw new Error(`never came true: ${test}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
