@@ -11,6 +11,7 @@ import { appPauseMs } from "../../demo/report.ts";
 import { sabotage } from "../../demo/sabotage.ts";
 import { type Cell, columnList, type Side, serverFlags, TABLES } from "../../demo/schema.ts";
 import { seedSide } from "../../demo/seed.ts";
+import { writeBeforeCommit } from "../../demo/stray.ts";
 import { openServers, type Servers } from "../../docker/servers.ts";
 
 /**
@@ -245,6 +246,34 @@ describe("a tenant moved by hand while the application writes", () => {
     const result = await made.run([TENANT]);
     expect(totals(result)).toEqual({ ...CLEAN, strays: 1 });
     expect(named(result)).toEqual([{ kind: "stray", side: "source", table: "users", key }]);
+  });
+});
+
+describe("a stray write before the commit point", () => {
+  test("is made while the outcome's INSERT waits, which then goes on", async () => {
+    const at = { ...hosts.source, schema: "dray_stray_test" };
+    const product = await connect(at, { inSchema: "not yet" });
+    await product.query(`CREATE DATABASE ${at.schema}`);
+    await product.query(`CREATE TABLE ${at.schema}.cutover (move VARCHAR(64), generation INT, outcome VARCHAR(16))`);
+    const order: string[] = [];
+    const stray = writeBeforeCommit({
+      source: at,
+      productSchema: at.schema,
+      write: async () => {
+        order.push("stray");
+        return "row";
+      },
+      signal: AbortSignal.timeout(30_000),
+    });
+    await sleep(300);
+    expect(order).toEqual([]);
+    await product.query(`SELECT * FROM ${at.schema}.cutover`); // reading what stands there never waits
+    const insert = product.query(`INSERT INTO ${at.schema}.cutover VALUES ('m', 1, 'COMMITTED')`);
+    insert.then(() => order.push("committed")).catch(() => {});
+    expect(await stray).toBe("row");
+    await insert;
+    expect(order).toEqual(["stray", "committed"]);
+    await product.end();
   });
 });
 

@@ -1,0 +1,135 @@
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { CheckResult } from "../../demo/check.ts";
+import { type LedgerEntry, LedgerWriter, readLedger } from "../../demo/ledger.ts";
+import { demoOptions, UsageError } from "../../demo/options.ts";
+import { appPauseMs, exitCode, type MoveTimes, weaknesses } from "../../demo/report.ts";
+
+let serial = 0;
+const write = (side: "source" | "target", acknowledgedAtMs: number | null, change: Partial<LedgerEntry> = {}) =>
+  ({
+    serial: ++serial,
+    tenant: "acme",
+    side,
+    stray: false,
+    writes: [],
+    outcome: acknowledgedAtMs === null ? "unknown" : "acknowledged",
+    acknowledgedAtMs,
+    ...change,
+  }) satisfies LedgerEntry;
+const many = (count: number, side: "source" | "target", atMs: number, change: Partial<LedgerEntry> = {}) =>
+  Array.from({ length: count }, () => write(side, atMs, change));
+
+const clean: CheckResult = {
+  acknowledgedWrites: 1,
+  unknownWrites: 0,
+  lostWrites: 0,
+  differences: 0,
+  neighboursChanged: 0,
+  strays: 0,
+  rowsCompared: 1,
+  movedRows: { expected: 1, found: 1 },
+  findings: [],
+};
+const move: MoveTimes = { tenant: "acme", startedAtMs: 1000, copiedAtMs: 2000, cutoverAtMs: 3000 };
+
+describe("the exit code", () => {
+  test.each([
+    ["nothing wrong", {}, [], 0],
+    ["too few writes", {}, ["few"], 3],
+    ["unknown outcomes alone are no fault", { unknownWrites: 3 }, [], 0],
+    ["a lost write", { lostWrites: 1 }, [], 1],
+    ["a difference", { differences: 1 }, [], 1],
+    ["a neighbour changed", { neighboursChanged: 1 }, [], 1],
+    ["a stray", { strays: 1 }, [], 1],
+    ["wrong data weighs more than too few writes", { lostWrites: 1 }, ["few"], 1],
+  ] as const)("%s", (_, change, weak, expected) => {
+    expect(exitCode({ ...clean, ...change }, weak)).toBe(expected);
+  });
+});
+
+describe("what makes a run too weak to prove anything", () => {
+  const enough = [...many(20, "source", 1500), ...many(100, "source", 2500), ...many(100, "target", 3500)];
+  const found = (ledger: LedgerEntry[], change: Partial<{ tps: number; seconds: number }> = {}) =>
+    weaknesses({ ledger, moves: [move], tps: 100, seconds: 2.75, ...change });
+
+  test("just enough of everything", () => expect(found(enough)).toEqual([]));
+  test("under 80% of the pace", () => expect(found(enough, { seconds: 2.76 })).toHaveLength(1));
+  test.each([
+    [0, "between start mark and last chunk"],
+    [20, "while streaming"],
+    [120, "after the switch"],
+  ] as const)("one less from the %i-th on: %s", (index, words) => {
+    const weak = found(enough.toSpliced(index, 1), { seconds: 1 });
+    expect(weak).toHaveLength(1);
+    expect(weak[0]).toContain(words);
+  });
+  test("strays, unknown outcomes and other tenants' writes count for nothing", () => {
+    const padding = [
+      ...many(5, "source", 2500, { stray: true }),
+      ...many(5, "source", 2500, { tenant: "birch" }),
+      write("source", null),
+    ];
+    expect(found([...enough.toSpliced(20, 1), ...padding], { seconds: 1 })).toHaveLength(1);
+  });
+});
+
+test("the application's pause: last at the source to first at the target, strays aside", () => {
+  const ledger = [
+    write("source", 10),
+    write("source", 90.5),
+    write("target", 130),
+    write("target", 110),
+    write("source", 500, { stray: true }),
+    write("target", 100, { tenant: "fjord" }),
+  ];
+  expect(appPauseMs(ledger, "acme")).toBe(19.5);
+  expect(appPauseMs(ledger.slice(0, 2), "acme")).toBeNaN();
+});
+
+describe("options", () => {
+  test("the issue's defaults", () => {
+    expect(demoOptions([])).toMatchObject({ log: "embedded", rows: 500_000, tps: 300, cutovers: 1, sabotage: null });
+  });
+  test.each([
+    ["--rows", "12"],
+    ["--rows", "many"],
+    ["--cutovers", "6"],
+    ["--log", "paper"],
+    ["--sabotage", "x"],
+    ["-x"],
+  ])("%s %s is refused", (...args) => {
+    expect(() => demoOptions(args.filter((arg) => arg !== undefined))).toThrow(UsageError);
+  });
+});
+
+describe("the ledger", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "demo-ledger-"));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  test("an intent without an answer is of unknown outcome, and a line cut off by a crash is none", () => {
+    const path = join(folder, "ledger");
+    const ledger = new LedgerWriter({ path });
+    const about = { tenant: "acme", side: "source", stray: false, writes: [] } as const;
+    const [first, second, third] = [ledger.intent(about), ledger.intent(about), ledger.intent(about)];
+    ledger.outcome(third, "unknown", 6);
+    ledger.outcome(first, "acknowledged", 5.5);
+    ledger.close();
+    appendFileSync(path, '{"k":"acknowledged","n":2,');
+    const read = readLedger(path).map(({ serial, outcome, acknowledgedAtMs }) => ({
+      serial,
+      outcome,
+      acknowledgedAtMs,
+    }));
+    expect(read).toEqual([
+      { serial: first, outcome: "acknowledged", acknowledgedAtMs: 5.5 },
+      { serial: second, outcome: "unknown", acknowledgedAtMs: null },
+      { serial: third, outcome: "unknown", acknowledgedAtMs: null },
+    ]);
+  });
+});
