@@ -1,0 +1,210 @@
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import type { FileFinding } from "../pipeline/file-finding.ts";
+import { refuses } from "../pipeline/file-finding.ts";
+import { readYaml } from "../pipeline/yaml-file.ts";
+import type { Role } from "./move-service.ts";
+import { serverConfigFile } from "./server-config-file.ts";
+
+/** What `dray serve` was told: where things are, and the secrets, which stand nowhere else (K5). */
+export type ServerConfig = {
+  /** Absolute. Control store, embedded log, chunk store, socket and tokens lie in it. */
+  readonly dataDir: string;
+  readonly listen: Listen;
+  /** By token's name; those of `tokens.json` come on top where the server listens on TCP. */
+  readonly tokens: readonly TokenConfig[];
+  readonly clusters: Readonly<Record<string, ClusterConfig>>;
+  readonly log: LogConfig;
+  readonly adapters: Readonly<Record<string, AdapterConfig>>;
+  readonly probes: Readonly<Record<string, ProbeConfig>>;
+  /** `host` or `host:port` of everything outside that adapters, probes and the alarm may talk to. */
+  readonly allowedHosts: readonly string[];
+  readonly alarm: { readonly url: string; readonly token: string | null } | null;
+  readonly heartbeatMs: number;
+  readonly leaseMs: number;
+};
+
+export type Listen =
+  | { readonly kind: "unix"; readonly path: string }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number };
+
+export type TokenConfig = { readonly name: string; readonly role: Role; readonly token: string };
+
+export type TlsConfig = {
+  /** PEM; null: the system's own authorities. */
+  readonly ca: string | null;
+  readonly servername: string | null;
+  readonly verify: boolean;
+};
+
+export type ClusterConfig = {
+  readonly kind: "mysql";
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  readonly tls: TlsConfig | null;
+  readonly draySchema: string;
+};
+
+export type LogConfig =
+  | { readonly kind: "embedded" }
+  | {
+      readonly kind: "kafka";
+      readonly brokers: readonly string[];
+      readonly topicPrefix: string;
+      readonly replicationFactor: number;
+      readonly tls: TlsConfig | null;
+      readonly sasl: { readonly mechanism: SaslMechanism; readonly username: string; readonly password: string } | null;
+    };
+export type SaslMechanism = "plain" | "scram-sha-256" | "scram-sha-512";
+
+export type HttpAdapterConfig = {
+  readonly kind: "http";
+  readonly url: string;
+  readonly token: string;
+  readonly timeoutMs: number;
+  readonly expiry: "self" | "supervised";
+};
+
+/** Statements with `:tenant`, `:move`, `:to` and `:generation`, bound as parameters, in one transaction a call (C4). */
+export type SqlAdapterConfig = {
+  readonly kind: "sql";
+  readonly cluster: string;
+  readonly timeoutMs: number;
+  /** The statements make the database itself refuse the writes: no grace is needed. */
+  readonly enforcedByDatabase: boolean;
+  readonly fence: readonly string[];
+  readonly unfence: readonly string[];
+  readonly retire: readonly string[];
+  readonly route: readonly string[];
+};
+export type AdapterConfig = HttpAdapterConfig | SqlAdapterConfig;
+
+export type ProbeConfig =
+  /** The first column of the first row is the reading. */
+  | { readonly kind: "sql"; readonly query: string }
+  /** The body is a number, or JSON with a number under `value`. */
+  | { readonly kind: "http"; readonly url: string; readonly token: string | null };
+
+export type ServerConfigOptions = {
+  readonly text: string;
+  /** For places, and what relative paths are relative to. */
+  readonly file: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** `--data-dir`, which wins over the file. */
+  readonly dataDir: string | null;
+};
+
+export type ServerConfigResult = { readonly config: ServerConfig | null; readonly findings: readonly FileFinding[] };
+
+/** Every finding at once, each with place and remedy. The configuration is there where none of them is an error. */
+export function readServerConfig(options: ServerConfigOptions): ServerConfigResult {
+  const folder = dirname(resolve(options.file));
+  const { value, findings, locate } = readYaml(
+    serverConfigFile({ env: options.env, readFile: (path) => readFileSync(resolve(folder, path), "utf8") }),
+    options.text,
+    options.file,
+  );
+  if (value === null) return { config: null, findings };
+  const dataDir = options.dataDir === null ? resolve(folder, value.data_dir) : resolve(options.dataDir);
+  const listen: Listen =
+    "tcp" in value.listen
+      ? { kind: "tcp", ...value.listen.tcp }
+      : { kind: "unix", path: resolve(folder, value.listen.unix ?? resolve(dataDir, "dray.sock")) };
+  const config: ServerConfig = {
+    dataDir,
+    listen,
+    tokens: Object.entries(value.tokens).map(([name, token]) => ({ name, ...token })),
+    clusters: value.clusters,
+    log: value.log,
+    adapters: value.adapters,
+    probes: value.probes,
+    allowedHosts: value.allowed_hosts,
+    alarm: value.alarm ?? null,
+    heartbeatMs: value.heartbeat_ms,
+    leaseMs: value.lease_ms,
+  };
+  const across = [...checkAcross(config, locate)];
+  return { config: refuses(across) ? null : config, findings: across };
+}
+
+/** Whether `url` may be called: https or http to a host that the server's configuration names (K5). */
+export function hostAllowed(url: string, allowedHosts: readonly string[]): boolean {
+  const { protocol, hostname, port } = new URL(url);
+  if (protocol !== "http:" && protocol !== "https:") return false;
+  const withPort = `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`;
+  return allowedHosts.includes(hostname) || allowedHosts.includes(withPort);
+}
+
+type Locate = (path: readonly PropertyKey[]) => string;
+
+function* checkAcross(config: ServerConfig, locate: Locate): Iterable<FileFinding> {
+  yield* checkListen(config, locate);
+  for (const [name, cluster] of Object.entries(config.clusters)) {
+    if (cluster.tls?.verify === false) yield unverified(locate(["clusters", name, "tls", "verify"]));
+  }
+  if (config.log.kind === "kafka") {
+    if (config.log.tls?.verify === false) yield unverified(locate(["log", "tls", "verify"]));
+    if (config.log.sasl !== null && config.log.tls === null) {
+      yield warning(
+        locate(["log", "sasl"]),
+        "the password goes over the network in the clear",
+        "Add `tls` to the log.",
+      );
+    }
+  }
+  const called: [readonly PropertyKey[], string][] = [];
+  for (const [name, adapter] of Object.entries(config.adapters)) {
+    if (adapter.kind === "http") called.push([["adapters", name, "url"], adapter.url]);
+    else if (config.clusters[adapter.cluster] === undefined) {
+      const known = Object.keys(config.clusters).join(", ");
+      const place = locate(["adapters", name, "cluster"]);
+      yield error(place, `\`adapters.${name}.cluster\`: no cluster is called ${adapter.cluster}`, `Known: ${known}.`);
+    }
+  }
+  for (const [name, probe] of Object.entries(config.probes)) {
+    if (probe.kind === "http") called.push([["probes", name, "url"], probe.url]);
+  }
+  if (config.alarm !== null) called.push([["alarm", "url"], config.alarm.url]);
+  for (const [path, url] of called) {
+    if (hostAllowed(url, config.allowedHosts)) continue;
+    const { hostname } = new URL(url);
+    const remedy = `Add ${hostname} to \`allowed_hosts\` if dray may talk to it.`;
+    yield error(locate(path), `\`${path.map(String).join(".")}\`: the host ${hostname} is not allowed`, remedy);
+  }
+}
+
+/** Of a socket's path, in bytes: what sockaddr_un holds less its ending zero. */
+const LONGEST_SOCKET_PATH = 103;
+
+function* checkListen({ listen }: ServerConfig, locate: Locate): Iterable<FileFinding> {
+  if (listen.kind === "unix") {
+    if (Buffer.byteLength(listen.path) <= LONGEST_SOCKET_PATH) return;
+    const message = `the socket's path is longer than the ${LONGEST_SOCKET_PATH} bytes that systems take: ${listen.path}`;
+    yield error(
+      locate(["listen"]),
+      message,
+      "Set `listen: {unix: PATH}` to a shorter one, or use a shorter --data-dir.",
+    );
+  } else if (!["localhost", "127.0.0.1", "::1"].includes(listen.host)) {
+    const message = "tokens go over the network in the clear";
+    yield warning(locate(["listen", "tcp", "host"]), message, "Listen on 127.0.0.1 behind a proxy that speaks TLS.");
+  }
+}
+
+function unverified(place: string): FileFinding {
+  return warning(
+    place,
+    "the server's certificate is not verified",
+    "Set `ca` to the authority's file and remove `verify`.",
+  );
+}
+
+function error(place: string, message: string, remedy: string): FileFinding {
+  return { severity: "error", place, message, remedy };
+}
+
+function warning(place: string, message: string, remedy: string): FileFinding {
+  return { severity: "warning", place, message, remedy };
+}
