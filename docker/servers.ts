@@ -20,6 +20,8 @@ export interface Servers extends AsyncDisposable {
   mysql(options: MysqlOptions): Promise<MysqlServer>;
   /** A broker of its own at each call, but for one given by DRAY_TEST_KAFKA_BROKERS. */
   kafka(): Promise<KafkaServer>;
+  /** Has everything at hand that `mysql` or `kafka` starts from, downloaded if need be; starts nothing. */
+  prepare(kind: "mysql" | "kafka"): Promise<void>;
   /** MySQL's own client programs, as they are run here. */
   mysqlTool(name: "mysql" | "mysqldump"): Promise<Program>;
   close(): Promise<void>;
@@ -68,6 +70,10 @@ class LocalServers implements Servers {
         : await startKafkaProcess({ jars, guard, log: this.#log });
     this.#stops.push(() => started.stop("kill"));
     return started;
+  }
+
+  async prepare(kind: "mysql" | "kafka"): Promise<void> {
+    await (kind === "mysql" ? this.#mysqlBinaries() : this.#kafkaJars());
   }
 
   async mysqlTool(name: "mysql" | "mysqldump"): Promise<Program> {

@@ -1,0 +1,25 @@
+#!/usr/bin/env node
+// Plain JavaScript, so that a Node which is too old gets as far as the line that says so.
+import { existsSync } from "node:fs";
+
+const needed = 24;
+if (Number(process.versions.node.split(".")[0]) < needed) {
+  process.stderr.write(
+    `dray needs Node ${needed} or later and this is ${process.version}: install Node ${needed} and run it again\n`,
+  );
+  process.exit(2);
+}
+
+// Known and harmless, and nothing the operator could act on.
+const quiet = new Set(["ExperimentalWarning", "TimeoutNegativeWarning"]);
+const emitWarning = process.emitWarning;
+process.emitWarning = (warning, ...rest) => {
+  const name = typeof rest[0] === "string" ? rest[0] : rest[0]?.type;
+  if (!quiet.has(name)) emitWarning.call(process, warning, ...rest);
+};
+
+// Only a checkout has the TypeScript; there it is the truth, whatever a build has left behind.
+const source = new URL("../cli/main.ts", import.meta.url);
+const packed = new URL("../dist/cli/main.js", import.meta.url);
+const { main } = await import(existsSync(source) ? source.href : packed.href);
+process.exitCode = await main(process.argv.slice(2));
