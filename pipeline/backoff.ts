@@ -1,4 +1,5 @@
 import pRetry from "p-retry";
+import type { Clock } from "./clock.ts";
 import { DrayError, isDrayError } from "./errors.ts";
 
 export type BackoffOptions = {
@@ -41,4 +42,30 @@ export function isTransient(error: unknown): boolean {
 export function reasonOf(error: unknown): string {
   if (error instanceof DrayError) return error.message;
   return error instanceof Error ? error.message : String(error);
+}
+
+/**
+ * Runs `work` again and again until its signal aborts or it fails for good. The waiting begins anew after a run that
+ * held for half a minute, so that one failure a day does not add up.
+ */
+export async function keepRunning(
+  work: (signal: AbortSignal) => Promise<void>,
+  options: BackoffOptions & { readonly clock: Clock },
+): Promise<void> {
+  const { clock, signal, minMs = 50, maxMs = 5_000 } = options;
+  let waitMs = minMs;
+  for (let attempt = 1; ; attempt++) {
+    const beganMs = clock.monotonicMs();
+    try {
+      await work(signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isTransient(error)) throw error;
+      options.onRetry(error as Error, attempt);
+      if (clock.monotonicMs() - beganMs > 30_000) waitMs = minMs;
+      await clock.sleep(waitMs * (0.5 + Math.random()), signal);
+      waitMs = Math.min(waitMs * 2, maxMs);
+    }
+    signal.throwIfAborted();
+  }
 }

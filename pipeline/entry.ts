@@ -25,7 +25,7 @@ export type Change = {
   readonly row: Uint8Array;
 };
 
-export type MarkKind = "start" | "low" | "high" | "heartbeat" | "count" | "sentinel" | "reverse";
+export type MarkKind = "start" | "low" | "high" | "heartbeat" | "count" | "sentinel" | "seal" | "reverse";
 
 /** A row that Drayage committed in the source to appear in its change stream at an exact place (M1). */
 export type Mark = {

@@ -7,7 +7,7 @@ import {
   withRange,
   withRecopy,
 } from "./coverage.ts";
-import type { LogAnchor, Mark, MarkKind } from "./entry.ts";
+import type { Change, LogAnchor, Mark, MarkKind, TableCounts } from "./entry.ts";
 import { DrayError } from "./errors.ts";
 import { type Appended, LaneLog } from "./lane-log.ts";
 import type { ChangeLog, LogCheckpoint, LogWriter } from "./log/log.ts";
@@ -17,7 +17,11 @@ import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSou
 import { Window } from "./window.ts";
 
 /** Where a mark stands in the lane's log. */
-export type MarkPlace = Appended & { readonly mark: Mark };
+export type MarkPlace = Appended & {
+  readonly mark: Mark;
+  /** What this writer epoch has carried of each table before the mark. */
+  readonly carried: TableCounts;
+};
 
 /** What a lane keeps outside the log: its epoch's floor and a place to begin reading at (L2). */
 export interface LaneMemory {
@@ -37,6 +41,17 @@ export type LaneCaptureOptions = {
   readonly probe: Probe;
   /** Every mark but low and high, once its entry is durable: heartbeats for the lag meter. */
   readonly onMark: (place: MarkPlace) => void;
+  /** Behind a seal. Awaited before the stream goes on, so that an alarm is durable before its place is passed. */
+  readonly onStray: (stray: Stray) => Promise<void>;
+  /** watching: the lane was sealed for good by a commit, in this process or an earlier one (C5). */
+  readonly mode: "carrying" | "watching";
+};
+
+/** A change of the tenant that the source took behind the seal: it goes nowhere until somebody decides. */
+export type Stray = {
+  readonly transaction: string;
+  readonly committedAtMs: number;
+  readonly changes: readonly Change[];
 };
 
 export type CaptureState = {
@@ -44,12 +59,14 @@ export type CaptureState = {
   readonly feed: FeedState;
   readonly coverage: Coverage;
   /** Changes kept since this epoch began, and the seq of the newest entry that holds one. */
-  readonly changes: number;
+  readonly carried: TableCounts;
   readonly lastChangeSeq: number;
 };
 
 /** L2: the tail is at most 64 MiB behind a checkpoint; half of it leaves room for what is under way. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024;
+/** While watching, one heartbeat in so many is kept, to move the place where a restart would begin. */
+const WATCH_KEEPS_ONE_IN = 240;
 
 type OpenChunk = { rows: ChunkRows | null; readonly done: PromiseWithResolvers<{ readonly rows: number }> };
 
@@ -68,8 +85,12 @@ export class LaneCapture {
   readonly #highs = new Set<string>();
   readonly #chunkWaiters = new Set<() => void>();
   #index: CoverageIndex;
+  /** Not null behind a seal: nothing of the tenant is appended. */
+  #held: (SourceEvent & { type: "changes" })[] | null = null;
+  #watching: boolean;
+  #heartbeats = 0;
   #lastChangeSeq = 0;
-  #changes = 0;
+  readonly #carried: Record<string, { insert: number; update: number; delete: number }> = {};
   #checkpointedBytes = 0;
 
   /** Opens the log as its one writer (L2), then joins the source's stream behind the log's tail, or begins it (M5). */
@@ -96,6 +117,7 @@ export class LaneCapture {
     this.#options = options;
     this.#writer = writer;
     this.#feed = feed;
+    this.#watching = options.mode === "watching";
     this.#log = new LaneLog({
       writer,
       position: writer.tail?.position ?? feed.state().position,
@@ -118,7 +140,7 @@ export class LaneCapture {
       epoch: this.#writer.epoch,
       feed: this.#feed.state(),
       coverage: this.#log.coverage,
-      changes: this.#changes,
+      carried: this.#carried,
       lastChangeSeq: this.#lastChangeSeq,
     };
   }
@@ -128,7 +150,10 @@ export class LaneCapture {
     try {
       for (;;) {
         const events = await this.#feed.next(signal);
-        for (const event of events) this.#take(event);
+        for (const event of events) {
+          if (event.type === "changes" && (this.#watching || this.#held !== null)) await this.#takeStray(event);
+          else this.#take(event);
+        }
         this.#log.flushSoon();
         await this.#log.room(signal);
         await this.#saveCheckpointSometimes();
@@ -149,6 +174,33 @@ export class LaneCapture {
   async mark(kind: MarkKind, signal: AbortSignal): Promise<MarkPlace> {
     const mark = await this.#options.stream.mark(this.#options.source.lane, this.#writer.epoch, kind, signal);
     return await this.#places.expect(mark.nonce, signal);
+  }
+
+  /**
+   * As `mark`, and from that mark's place in the stream on nothing is appended: what the tenant still writes is held and
+   * told to `onStray`, until `release` or `watch`. This is S2.
+   */
+  seal(signal: AbortSignal): Promise<MarkPlace> {
+    return this.mark("seal", signal);
+  }
+
+  /** Changes held behind the seal. */
+  get heldChanges(): number {
+    return (this.#held ?? []).reduce((sum, event) => sum + event.changes.length, 0);
+  }
+
+  /** The seal is lifted: what was held goes into the log, in order, and nothing is lost. */
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const event of held) this.#take(event);
+    this.#log.flushSoon();
+  }
+
+  /** The commit point is behind us: the lane carries nothing any more (C5), and what still comes is an alarm. */
+  watch(): void {
+    this.#watching = true;
+    this.#held = null;
   }
 
   /** W3: appends the announcement here and now. The window is open from this place of the stream on. */
@@ -211,7 +263,8 @@ export class LaneCapture {
 
   #take(event: SourceEvent): void {
     if (event.type === "mark") {
-      this.#log.reached(event.position, event.committedAtMs);
+      // Behind a seal the place stays at the seal: what is held must be read again after a crash.
+      if (this.#held === null) this.#log.reached(event.position, event.committedAtMs);
       this.#takeMark(event.mark);
       return;
     }
@@ -219,27 +272,48 @@ export class LaneCapture {
       if (this.#index.mayDrop(change.table, change.key)) continue;
       for (const window of this.#windows.keys()) window.saw(change.table, change.key);
       this.#log.add(change);
-      this.#changes++;
+      this.#count(change);
     }
     this.#log.reached(event.position, event.committedAtMs);
     this.#log.endSlice(event.endsTransaction);
   }
 
+  async #takeStray(event: SourceEvent & { type: "changes" }): Promise<void> {
+    if (this.#held !== null) this.#held.push(event);
+    const { transaction, committedAtMs, changes } = event;
+    await this.#options.onStray({ transaction, committedAtMs, changes });
+    // Released meanwhile: `release` has taken it.
+    if (this.#watching) this.#log.reached(event.position, event.committedAtMs);
+  }
+
   #takeMark(mark: Mark): void {
     // Marks of this lane's earlier epochs were committed for windows and waiters that are gone.
     if (mark.kind === "low" || (mark.scope !== "server" && mark.epoch !== this.#writer.epoch)) return;
+    if (mark.kind === "heartbeat" && this.#isQuiet()) return;
+    if (mark.kind === "seal") this.#held = [];
     if (mark.kind === "high") {
       this.#takeHigh(mark.nonce);
       return;
     }
+    const carried = structuredClone(this.#carried);
     void this.#log.mark(mark).then(
       (appended) => {
-        const place = { ...appended, mark };
+        const place = { ...appended, mark, carried };
         this.#options.onMark(place);
         if (mark.scope !== "server") this.#places.arrived(mark.nonce, place);
       },
       () => {}, // the run loop meets the same failure in `room`
     );
+  }
+
+  #count(change: Change): void {
+    this.#carried[change.table] ??= { insert: 0, update: 0, delete: 0 };
+    (this.#carried[change.table] as { insert: number; update: number; delete: number })[change.op]++;
+  }
+
+  #isQuiet(): boolean {
+    if (this.#held !== null) return true;
+    return this.#watching && this.#heartbeats++ % WATCH_KEEPS_ONE_IN !== 0;
   }
 
   #takeHigh(nonce: string): void {

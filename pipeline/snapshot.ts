@@ -23,6 +23,8 @@ export type SnapshotOptions = {
   readonly parallel: number;
   readonly budget: ChunkBudget;
   readonly onRetry: (error: Error, attempt: number) => void;
+  /** A chunk is in the log. */
+  readonly onProgress: () => void;
 };
 
 type Work = { readonly range: KeyRange; readonly window: Window };
@@ -111,6 +113,7 @@ export class Snapshot {
       if (read !== null) {
         await probe("capture.after-high-mark", { table: work.range.table });
         await capture.finish(window, read.rows, read.high);
+        this.#options.onProgress();
         return;
       }
       // M2: the server or its settings changed between the marks, so that nothing is known of this read's place.

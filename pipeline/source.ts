@@ -85,6 +85,11 @@ export interface StreamSource {
   attach(source: LaneSource, from: Position | null, epoch: number, signal: AbortSignal): Promise<LaneFeed>;
   /** Commits a mark on the very server that is read; returned once committed. Its place in the stream is what counts. */
   mark(scope: LaneId, epoch: number, kind: MarkKind, signal: AbortSignal): Promise<Mark>;
+  /**
+   * The monotonic time, in ms, just before this process sent a heartbeat mark with that nonce (M3); null for another's,
+   * or one long gone.
+   */
+  markedAtMs(nonce: string): number | null;
   /** The upper end of the next range behind `after` for this budget; null where the tenant's rows end inside it. */
   nextBound(
     source: LaneSource,

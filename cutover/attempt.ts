@@ -1,0 +1,234 @@
+import { type BackoffOptions, withBackoff } from "../pipeline/backoff.ts";
+import type { Clock } from "../pipeline/clock.ts";
+import { DrayError, isDrayError } from "../pipeline/errors.ts";
+import type { MarkPlace } from "../pipeline/lane-capture.ts";
+import type { Outcome } from "../pipeline/outcome.ts";
+import type { Probe } from "../pipeline/probe.ts";
+import type { CommitPoint } from "./commit-point.ts";
+import type { Fencing } from "./fencing.ts";
+import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
+
+/** A drained mark, and what its lane's log says about it. */
+export type Drained = {
+  readonly place: MarkPlace;
+  /** The newest entry with changes, in the writer epoch of `place`. */
+  readonly lastChangeSeq: number;
+};
+
+/** One lane as a cutover sees it. */
+export interface AttemptLane {
+  readonly lane: string;
+  /** Commits a sentinel and resolves once the target has durably applied all before it. */
+  drain(signal: AbortSignal): Promise<Drained>;
+  /** The same, and nothing of the tenant is carried from that place on. */
+  seal(signal: AbortSignal): Promise<Drained>;
+  /** Changes held behind the seal. */
+  held(): number;
+  /** Lifts the seal: what was held is carried after all. */
+  release(): void;
+  /** C5: the commit point is passed; the lane is closed in the target and only watched from here on. */
+  close(signal: AbortSignal): Promise<void>;
+}
+
+export type AttemptOptions = {
+  readonly generation: number;
+  readonly lanes: readonly AttemptLane[];
+  readonly fencing: Fencing;
+  readonly commitPoint: CommitPoint;
+  /** Waits for the source's transactions that were writing when the fence came down. */
+  readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
+  /** The home's server uuid, read now: before the first fence call. */
+  readonly homeUuid: string;
+  /** C11: from the first fence call to COMMITTED. */
+  readonly maxPauseMs: number;
+  /** How long routing may stay without a clear answer before a person is asked. */
+  readonly routePatienceMs: number;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly onStep: (event: StepEvent) => void;
+  /** Something is tried again while the tenant waits: an alarm. */
+  readonly onHeld: (step: StepName, error: Error) => void;
+  /** Durable before the next thing happens: COMMITTED stands on both sides. */
+  readonly onCommitted: () => Promise<void>;
+};
+
+export type AttemptResult = {
+  readonly outcome: "committed" | "aborted" | "needs-person";
+  readonly steps: readonly Step[];
+  /** First fence call sent to last routing answer, or to the last unfence where it was aborted. */
+  readonly pauseMs: number;
+  /** Of that, waiting for adapters, and the grace. */
+  readonly adapterMs: number;
+  readonly repeats: number;
+  readonly error: unknown;
+};
+
+/** A write that slips between S1 and S2 is carried by draining again; one that keeps coming is a leak. */
+const REPEATS = 5;
+
+/**
+ * One run of the cutover with its own generation (C): fence, quiesce, drain to S1, verify, prepare, pin, drain to S2 and
+ * prove that nothing came between, commit, route. Whatever fails before the commit point aborts: ABORTED is written first
+ * (C1) and only its success unfences. Behind it there is only forward.
+ */
+export class Attempt {
+  readonly #options: AttemptOptions;
+  readonly #timeline: Timeline;
+  #repeats = 0;
+
+  constructor(options: AttemptOptions) {
+    this.#options = options;
+    this.#timeline = new Timeline({ clock: options.clock, onStep: options.onStep });
+  }
+
+  /** The gate has been passed and the generation is durable. `signal` stops only what comes before the commit point. */
+  async run(signal: AbortSignal): Promise<AttemptResult> {
+    const { clock, maxPauseMs, probe } = this.#options;
+    const deadlineMs = clock.monotonicMs() + maxPauseMs;
+    const deadline = new AbortController();
+    const timer = clock.sleep(maxPauseMs, deadline.signal).then(
+      () => deadline.abort(new DrayError("PAUSE_TOO_LONG", { step: this.#timeline.current, maxPauseMs })),
+      () => {},
+    );
+    const inTime = AbortSignal.any([signal, deadline.signal]);
+    // Nothing that an operator or a deadline does may stop what follows a decision.
+    const forward = new AbortController().signal;
+    let outcome: Outcome;
+    try {
+      await probe("cutover.before-fence");
+      await this.#towardsCommit(deadlineMs, inTime);
+      outcome = await this.#commit(inTime);
+    } catch (error) {
+      // An INSERT of COMMITTED whose answer did not come in time is settled by the one of ABORTED: the first won (C1).
+      return await this.#abort(inTime.aborted ? inTime.reason : error, forward);
+    } finally {
+      if (!deadline.signal.aborted) deadline.abort(new Error("in time"));
+      await timer;
+    }
+    return await this.#decided(outcome, forward);
+  }
+
+  /**
+   * C2: an attempt that a crash cut short. COMMITTED on either side: forward. None: ABORTED, then unfence. While the home
+   * cannot be read nothing is decided and the tenant stays fenced.
+   */
+  async recover(signal: AbortSignal): Promise<AttemptResult> {
+    const { commitPoint, generation } = this.#options;
+    const rows = (await commitPoint.read(signal)).get(generation);
+    if (rows?.home?.outcome === "COMMITTED" || rows?.target?.outcome === "COMMITTED") {
+      return await this.#decided(await this.#commit(signal), signal);
+    }
+    return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
+  }
+
+  async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
+    const { fencing, generation, quiesce, probe } = this.#options;
+    await this.#timeline.run("fence", () => fencing.fence(generation, signal));
+    await probe("cutover.after-fence");
+    await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
+    await probe("cutover.after-quiesce");
+    for (;;) {
+      const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
+      await probe("cutover.after-s1");
+      await probe("cutover.after-prepare");
+      await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+      await probe("cutover.after-pin");
+      const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+      await probe("cutover.after-s2");
+      signal.throwIfAborted();
+      if (this.#isProven(first, second)) return;
+      // What came between has been, or will now be, carried: drain again and prove again.
+      for (const lane of this.#options.lanes) lane.release();
+      if (++this.#repeats > REPEATS) throw new DrayError("FENCE_LEAKS", { generation, repeats: REPEATS });
+    }
+  }
+
+  /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
+  async #drainAll(drain: (lane: AttemptLane) => Promise<Drained>, signal: AbortSignal): Promise<readonly Drained[]> {
+    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    return await Promise.all(this.#options.lanes.map((lane) => withBackoff(() => drain(lane), options)));
+  }
+
+  /** No lane carried, or holds, a change of the tenant behind S1; one writer epoch saw both. */
+  #isProven(first: readonly Drained[], second: readonly Drained[]): boolean {
+    return this.#options.lanes.every((lane, i) => {
+      const s1 = first[i]?.place.header;
+      const s2 = second[i];
+      if (s1 === undefined || s2 === undefined) return false;
+      return s1.epoch === s2.place.header.epoch && s2.lastChangeSeq < s1.seq && lane.held() === 0;
+    });
+  }
+
+  async #commit(signal: AbortSignal): Promise<Outcome> {
+    const { commitPoint, generation, homeUuid } = this.#options;
+    const facts = { steps: this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) })) };
+    return await this.#timeline.run("commit", () => commitPoint.commit({ generation, homeUuid, facts }, signal));
+  }
+
+  async #decided(outcome: Outcome, signal: AbortSignal): Promise<AttemptResult> {
+    if (outcome === "COMMITTED") return await this.#forward(signal);
+    const { generation } = this.#options;
+    return await this.#unfence(new DrayError("ATTEMPT_ABORTED_ELSEWHERE", { generation }), signal);
+  }
+
+  /** COMMITTED stands on both sides. */
+  async #forward(signal: AbortSignal): Promise<AttemptResult> {
+    const { fencing, generation, lanes, probe, onCommitted, routePatienceMs } = this.#options;
+    await onCommitted();
+    const closing = Promise.all(
+      lanes.map((lane) => withBackoff(() => lane.close(signal), this.#patiently("route", signal))),
+    );
+    closing.catch(() => {}); // awaited below; routing must not wait for it
+    try {
+      await this.#timeline.run("route", () => fencing.route(generation, signal, routePatienceMs));
+    } catch (error) {
+      await closing;
+      if (!isDrayError(error, "ROUTE_AMBIGUOUS")) throw error;
+      return this.#result("needs-person", error);
+    }
+    const result = this.#result("committed", null);
+    await probe("cutover.after-route");
+    await closing;
+    await fencing.retire(generation, signal, (error) => this.#options.onHeld("route", error));
+    return result;
+  }
+
+  async #abort(error: unknown, signal: AbortSignal): Promise<AttemptResult> {
+    const { commitPoint, generation, homeUuid } = this.#options;
+    const facts = { step: this.#timeline.current, code: isDrayError(error) ? error.code : "INTERNAL" };
+    const outcome = await commitPoint.abort({ generation, homeUuid, facts }, signal);
+    // It had won after all; the target's row may still be missing, and no routing goes before it.
+    if (outcome === "COMMITTED") return await this.#decided(await this.#commit(signal), signal);
+    return await this.#unfence(error, signal);
+  }
+
+  async #unfence(error: unknown, signal: AbortSignal): Promise<AttemptResult> {
+    const { fencing, generation, lanes, probe, onHeld } = this.#options;
+    for (const lane of lanes) lane.release();
+    await this.#timeline.run("unfence", () =>
+      fencing.unfence(generation, signal, (failure) => onHeld("unfence", failure)),
+    );
+    await probe("cutover.after-unfence");
+    return this.#result("aborted", error);
+  }
+
+  #result(outcome: AttemptResult["outcome"], error: unknown): AttemptResult {
+    const { fencing } = this.#options;
+    return {
+      outcome,
+      steps: this.#timeline.steps,
+      pauseMs: this.#timeline.elapsedMs,
+      adapterMs: fencing.adapterMs + fencing.graceMs,
+      repeats: this.#repeats,
+      error,
+    };
+  }
+
+  #patiently(step: StepName, signal: AbortSignal): BackoffOptions {
+    return { signal, onRetry: (error) => this.#options.onHeld(step, error), maxMs: 1_000 };
+  }
+
+  #held(error: Error): void {
+    this.#options.onHeld(this.#timeline.current, error);
+  }
+}

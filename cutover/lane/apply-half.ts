@@ -1,0 +1,158 @@
+import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
+import type { Clock } from "../../pipeline/clock.ts";
+import type { LogAnchor } from "../../pipeline/entry.ts";
+import type { ChangeLog } from "../../pipeline/log/log.ts";
+import type { Probe } from "../../pipeline/probe.ts";
+import type { LaneSource } from "../../pipeline/source.ts";
+import { Applier, type ApplierState } from "../../sinks/applier.ts";
+import type { LaneSink, Sink } from "../../sinks/sink.ts";
+import { Supervised } from "./supervised.ts";
+
+export type ApplyHalfOptions = {
+  readonly source: LaneSource;
+  readonly sink: Sink;
+  readonly log: ChangeLog;
+  readonly chunkStore: ChunkStore;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  /** How long applied entries stay in the log. */
+  readonly keepAppliedMs: number;
+  readonly onApplied: (seq: number) => void;
+  readonly onStopped: (error: unknown) => void;
+};
+
+export type Applying = { readonly applier: Applier; readonly sink: LaneSink };
+
+const TRIM_EVERY_MS = 10_000;
+
+/** The target's side of a lane: an applier epoch after the other, each asking the target where it stands (A7). */
+export class ApplyHalf {
+  readonly #options: ApplyHalfOptions;
+  readonly #supervised: Supervised<Applying>;
+  readonly #skipped = new Set<number>();
+  #paused: string | null = null;
+  #anchor: LogAnchor | null = null;
+
+  constructor(options: ApplyHalfOptions) {
+    this.#options = options;
+    this.#supervised = new Supervised({
+      clock: options.clock,
+      run: (signal, ready) => this.#run(signal, ready),
+      onStopped: options.onStopped,
+    });
+  }
+
+  /** The entry that the target recorded last, as far as was asked; null before. */
+  get anchor(): LogAnchor | null {
+    return this.#anchor;
+  }
+
+  get stopped(): unknown {
+    return this.#supervised.stopped;
+  }
+
+  get retrying(): string | null {
+    return this.#supervised.retrying;
+  }
+
+  state(): ApplierState | null {
+    return this.#supervised.part?.applier.state() ?? null;
+  }
+
+  start(): void {
+    this.#supervised.start();
+  }
+
+  stop(reason: string): Promise<void> {
+    return this.#supervised.stop(reason);
+  }
+
+  wait(signal: AbortSignal): Promise<Applying> {
+    return this.#supervised.wait(signal);
+  }
+
+  pause(reason: string): void {
+    this.#paused = reason;
+    this.#supervised.part?.applier.pause(reason);
+  }
+
+  resume(): void {
+    this.#paused = null;
+    this.#supervised.part?.applier.resume();
+  }
+
+  /** A8: passes over one entry; the caller has journalled it. */
+  skip(seq: number): void {
+    this.#skipped.add(seq);
+    this.#supervised.part?.applier.skip(seq);
+  }
+
+  /**
+   * Runs `work` at the place that `mark` commits: everything before it applied, nothing behind. The applier is held for
+   * the mark's round trip, so that it cannot pass the place before it knows that it must stop there.
+   */
+  async atMark<M extends { readonly header: { readonly seq: number } }, T>(
+    mark: () => Promise<M>,
+    work: (sink: LaneSink) => Promise<T>,
+    signal: AbortSignal,
+  ): Promise<{ readonly place: M; readonly done: Promise<T> }> {
+    const { applier, sink } = await this.#supervised.wait(signal);
+    applier.pause("a mark is on its way");
+    try {
+      const place = await mark();
+      const done = applier.atBarrier(place.header.seq + 1, () => work(sink));
+      done.catch(() => {});
+      return { place, done };
+    } finally {
+      if (this.#paused === null) applier.resume();
+    }
+  }
+
+  async #run(signal: AbortSignal, ready: (part: Applying) => void): Promise<void> {
+    const { source, sink, log, chunkStore, clock, probe, onApplied } = this.#options;
+    const { lane, tenant, tables } = source;
+    const laneSink = await sink.open({ lane, tenant, tables }, signal);
+    try {
+      this.#anchor = (await laneSink.progress(signal)).anchor;
+      const applier = new Applier({
+        log,
+        lane,
+        sink: laneSink,
+        chunkStore,
+        clock,
+        probe,
+        onApplied: (header) => onApplied(header.seq),
+      });
+      for (const seq of this.#skipped) applier.skip(seq);
+      if (this.#paused !== null) applier.pause(this.#paused);
+      const life = new AbortController();
+      const trimming = this.#trim(laneSink, AbortSignal.any([signal, life.signal]));
+      ready({ applier, sink: laneSink });
+      try {
+        await applier.run(signal);
+      } finally {
+        life.abort(new Error("applying ended"));
+        await trimming.catch(() => {});
+      }
+    } finally {
+      await laneSink.close();
+    }
+  }
+
+  /** L2, L7: what the target has durably applied goes from the log after a while, but for the entry it has recorded. */
+  async #trim(sink: LaneSink, signal: AbortSignal): Promise<void> {
+    const { clock, log, keepAppliedMs, source } = this.#options;
+    const reached: { readonly atMs: number; readonly anchor: LogAnchor }[] = [];
+    for (;;) {
+      await clock.sleep(TRIM_EVERY_MS, signal);
+      const { anchor } = await sink.progress(signal);
+      if (anchor === null) continue;
+      this.#anchor = anchor;
+      reached.push({ atMs: clock.monotonicMs(), anchor });
+      let old: LogAnchor | null = null;
+      while (reached[0] && clock.monotonicMs() - reached[0].atMs >= keepAppliedMs)
+        old = reached.shift()?.anchor ?? null;
+      if (old) await log.trim(source.lane, old);
+    }
+  }
+}

@@ -1,0 +1,188 @@
+import { reasonOf } from "../../pipeline/backoff.ts";
+import type { Clock } from "../../pipeline/clock.ts";
+import { type Coverage, isComplete } from "../../pipeline/coverage.ts";
+import { LaneCapture, type LaneMemory, type MarkPlace, type Stray } from "../../pipeline/lane-capture.ts";
+import type { ChangeLog } from "../../pipeline/log/log.ts";
+import type { Probe } from "../../pipeline/probe.ts";
+import { Snapshot } from "../../pipeline/snapshot.ts";
+import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/source.ts";
+import type { Throttle } from "../../pipeline/throttle.ts";
+import { Latch } from "./latch.ts";
+import { Supervised } from "./supervised.ts";
+
+/** carrying: capture and copy. watching: the lane was closed by a commit, and only strays matter (C5). */
+export type CaptureMode = "carrying" | "watching";
+
+export type CaptureHalfOptions = {
+  readonly source: LaneSource;
+  readonly stream: StreamSource;
+  readonly log: ChangeLog;
+  readonly memory: LaneMemory;
+  readonly throttle: Throttle;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly parallelRanges: number;
+  readonly chunkBudget: ChunkBudget;
+  readonly mode: CaptureMode;
+  readonly onOpened: () => void;
+  readonly onMark: (place: MarkPlace) => void;
+  readonly onStray: (stray: Stray) => Promise<void>;
+  /** The last chunk of every table stands in the log, before `seq`. Awaited; called again after a restart or a recopy. */
+  readonly onCopied: (seq: number, signal: AbortSignal) => Promise<void>;
+  readonly onStopped: (error: unknown) => void;
+};
+
+type Recopy = { readonly tables: readonly string[]; readonly done: PromiseWithResolvers<void> };
+
+/**
+ * The source's side of a lane: a writer epoch after the other, each going on from the log's tail, and the snapshot that
+ * rides on it. Behind a seal no new epoch is opened before somebody decides what becomes of it.
+ */
+export class CaptureHalf {
+  readonly #options: CaptureHalfOptions;
+  readonly #supervised: Supervised<LaneCapture>;
+  readonly #mayOpen = new Latch<true>();
+  #mode: CaptureMode;
+  #recopies: Recopy[] = [];
+  #copyLife = new AbortController();
+  #copyProblem: string | null = null;
+  #coverage: Coverage | null = null;
+
+  constructor(options: CaptureHalfOptions) {
+    this.#options = options;
+    this.#mode = options.mode;
+    this.#mayOpen.set(true);
+    this.#supervised = new Supervised({
+      clock: options.clock,
+      run: (signal, ready) => this.#run(signal, ready),
+      onStopped: options.onStopped,
+    });
+  }
+
+  get capture(): LaneCapture | null {
+    return this.#supervised.part;
+  }
+
+  /** As the log says; the last known one while no epoch is open. */
+  get coverage(): Coverage | null {
+    return this.#supervised.part?.coverage ?? this.#coverage;
+  }
+
+  get stopped(): unknown {
+    return this.#supervised.stopped;
+  }
+
+  get waiting(): readonly string[] {
+    const { retrying } = this.#supervised;
+    return [...(retrying ? [`capture: ${retrying}`] : []), ...(this.#copyProblem ? [this.#copyProblem] : [])];
+  }
+
+  start(): void {
+    this.#supervised.start();
+  }
+
+  stop(reason: string): Promise<void> {
+    return this.#supervised.stop(reason);
+  }
+
+  wait(signal: AbortSignal): Promise<LaneCapture> {
+    return this.#supervised.wait(signal);
+  }
+
+  /** S2. From its place in the stream on nothing is carried, and no other epoch may begin, until `release` or `watch`. */
+  async seal(signal: AbortSignal): Promise<MarkPlace> {
+    const capture = await this.#supervised.wait(signal);
+    this.#mayOpen.unset();
+    return await capture.seal(signal);
+  }
+
+  release(): void {
+    this.#supervised.part?.release();
+    this.#mayOpen.set(true);
+  }
+
+  watch(): void {
+    this.#mode = "watching";
+    this.#supervised.part?.watch();
+    this.#mayOpen.set(true);
+  }
+
+  /** W4: these tables are copied again, from a new start mark on. Resolves once that stands in the log. */
+  async recopy(tables: readonly string[]): Promise<void> {
+    const done = Promise.withResolvers<void>();
+    this.#recopies.push({ tables, done });
+    this.#copyLife.abort(new Error("tables are to be copied again"));
+    await done.promise;
+  }
+
+  async #run(signal: AbortSignal, ready: (capture: LaneCapture) => void): Promise<void> {
+    const { source, stream, log, memory, probe, onMark, onStray, onOpened } = this.#options;
+    await this.#mayOpen.wait(signal);
+    const mode = this.#mode;
+    const capture = await LaneCapture.open({ source, stream, log, memory, probe, mode, onMark, onStray }, signal);
+    const stop = new AbortController();
+    const both = AbortSignal.any([signal, stop.signal]);
+    const tasks = [capture.run(both), mode === "carrying" ? this.#copy(capture, both) : forever(both)];
+    onOpened();
+    ready(capture);
+    try {
+      await Promise.race(tasks);
+    } finally {
+      this.#coverage = capture.coverage;
+      stop.abort(new Error("capture ended"));
+      await Promise.allSettled(tasks);
+    }
+  }
+
+  /** Copies what coverage still asks for, then waits for a recopy; until aborted. */
+  async #copy(capture: LaneCapture, signal: AbortSignal): Promise<never> {
+    for (;;) {
+      this.#copyLife = new AbortController();
+      const life = this.#copyLife.signal;
+      for (const { tables, done } of this.#recopies.splice(0)) {
+        await capture.recopy(tables, signal).then(done.resolve, done.reject);
+      }
+      const both = AbortSignal.any([signal, life]);
+      try {
+        await this.#copyOnce(capture, both);
+        await forever(both);
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!life.aborted) throw error;
+      }
+    }
+  }
+
+  async #copyOnce(capture: LaneCapture, signal: AbortSignal): Promise<void> {
+    const { source, stream, throttle, probe, parallelRanges, chunkBudget, onCopied } = this.#options;
+    if (!isComplete(capture.coverage)) {
+      const snapshot = new Snapshot({
+        source,
+        stream,
+        capture,
+        throttle,
+        probe,
+        parallel: parallelRanges,
+        budget: chunkBudget,
+        onRetry: (error) => {
+          this.#copyProblem = `snapshot: ${reasonOf(error)}`;
+        },
+        onProgress: () => {
+          this.#copyProblem = null;
+        },
+      });
+      await snapshot.run(signal);
+    }
+    this.#copyProblem = null;
+    const { header } = await capture.mark("sentinel", signal);
+    await onCopied(header.seq, signal);
+  }
+}
+
+/** Rejects with the signal's reason; never resolves. */
+function forever(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

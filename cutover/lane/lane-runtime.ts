@@ -1,0 +1,223 @@
+import type { Connector } from "../../connectors/connector.ts";
+import { reasonOf } from "../../pipeline/backoff.ts";
+import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
+import type { Clock } from "../../pipeline/clock.ts";
+import type { Coverage } from "../../pipeline/coverage.ts";
+import type { TableCounts } from "../../pipeline/entry.ts";
+import { type Lag, LagMeter } from "../../pipeline/lag.ts";
+import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
+import type { ChangeLog } from "../../pipeline/log/log.ts";
+import type { Probe } from "../../pipeline/probe.ts";
+import type { ChunkBudget, FeedState, LaneSource } from "../../pipeline/source.ts";
+import type { Throttle } from "../../pipeline/throttle.ts";
+import type { ApplierState } from "../../sinks/applier.ts";
+import type { Sink } from "../../sinks/sink.ts";
+import type { AttemptLane, Drained } from "../attempt.ts";
+import { ApplyHalf } from "./apply-half.ts";
+import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
+
+export type LaneRuntimeOptions = {
+  readonly source: LaneSource;
+  readonly connector: Connector;
+  readonly sink: Sink;
+  readonly log: ChangeLog;
+  readonly chunkStore: ChunkStore;
+  readonly memory: Omit<LaneMemory, "anchor">;
+  readonly throttle: Throttle;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly heartbeatMs: number;
+  readonly parallelRanges: number;
+  readonly chunkBudget: ChunkBudget;
+  /** How long applied entries stay in the log. */
+  readonly keepAppliedMs: number;
+  readonly mode: CaptureMode;
+  /** C5, in the target. */
+  readonly closeInTarget: (signal: AbortSignal) => Promise<void>;
+  /** Every table's last chunk is durably applied. */
+  readonly onCopied: () => void;
+  /** Behind the seal; an alarm is durable when it resolves. */
+  readonly onStray: (stray: Stray) => Promise<void>;
+  /** A final error stopped one half; the other goes on. */
+  readonly onStopped: (half: Half, error: unknown) => void;
+};
+
+export type Half = "capture" | "apply";
+
+export type LaneState = {
+  readonly coverage: Coverage | null;
+  readonly feed: FeedState | null;
+  readonly tailSeq: number | null;
+  readonly apply: ApplierState | null;
+  /** The final errors that stopped a half. */
+  readonly stopped: Readonly<Partial<Record<Half, unknown>>>;
+  /** Every reason why something of the lane waits. */
+  readonly waiting: readonly string[];
+  readonly lag: Lag;
+};
+
+/** The source counted between two marks, the target at exactly the first, and what was carried before each of the two. */
+export type LaneCount = {
+  readonly atSource: Readonly<Record<string, number>>;
+  readonly atTarget: Readonly<Record<string, number>>;
+  readonly before: TableCounts;
+  readonly after: TableCounts;
+};
+
+/** One lane at work: a half on each side of the log, and the lag between them. */
+export class LaneRuntime implements AttemptLane {
+  readonly #options: LaneRuntimeOptions;
+  readonly #capture: CaptureHalf;
+  readonly #apply: ApplyHalf;
+  readonly #lag: LagMeter;
+  #tailSeq: number | null = null;
+  #copied: string | null = null;
+
+  constructor(options: LaneRuntimeOptions) {
+    this.#options = options;
+    this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
+    this.#apply = new ApplyHalf({
+      ...options,
+      onApplied: (seq) => this.#lag.applied(seq),
+      onStopped: (error) => options.onStopped("apply", error),
+    });
+    this.#capture = new CaptureHalf({
+      ...options,
+      stream: options.connector,
+      memory: { ...options.memory, anchor: async () => this.#apply.anchor },
+      onOpened: () => this.#lag.reset(),
+      onMark: (place) => this.#onMark(place),
+      onCopied: (seq, signal) => this.#onCopied(seq, signal),
+      onStopped: (error) => options.onStopped("capture", error),
+    });
+  }
+
+  get lane(): string {
+    return this.#options.source.lane;
+  }
+
+  /** Starts what a final error, or nothing yet, has stopped. */
+  start(): void {
+    this.#capture.start();
+    if (this.#options.mode === "carrying") this.#apply.start();
+  }
+
+  /** Ends both halves and waits for what is under way. */
+  async stop(reason: string): Promise<void> {
+    await Promise.all([this.#capture.stop(reason), this.#apply.stop(reason)]);
+  }
+
+  state(): LaneState {
+    const apply = this.#apply.state();
+    const feed = this.#capture.capture?.state().feed ?? null;
+    const waiting = [...this.#capture.waiting, ...this.#options.throttle.reasons];
+    if (feed?.reason) waiting.push(feed.reason);
+    if (this.#apply.retrying) waiting.push(`apply: ${this.#apply.retrying}`);
+    if (apply?.reason) waiting.push(apply.reason);
+    if (this.#copied) waiting.push(this.#copied);
+    const stopped: Partial<Record<Half, unknown>> = {};
+    if (this.#capture.stopped !== null) stopped.capture = this.#capture.stopped;
+    if (this.#apply.stopped !== null) stopped.apply = this.#apply.stopped;
+    const { coverage } = this.#capture;
+    return { coverage, feed, tailSeq: this.#tailSeq, apply, stopped, waiting, lag: this.#lag.read() };
+  }
+
+  /** Snapshot and apply stand still; capture goes on, so that the source's log is not needed later. */
+  pause(reason: string): void {
+    this.#options.throttle.hold("operator", reason);
+    this.#apply.pause(reason);
+  }
+
+  resume(): void {
+    this.#options.throttle.release("operator");
+    this.#apply.resume();
+  }
+
+  recopy(tables: readonly string[]): Promise<void> {
+    return this.#capture.recopy(tables);
+  }
+
+  skip(seq: number): void {
+    this.#apply.skip(seq);
+  }
+
+  /** Null where the lane began a new epoch meanwhile, so that nothing can be said. */
+  async count(signal: AbortSignal): Promise<LaneCount | null> {
+    const { connector, source } = this.#options;
+    const capture = await this.#capture.wait(signal);
+    const { place: low, done } = await this.#apply.atMark(
+      () => capture.mark("count", signal),
+      (sink) => sink.openReadView(signal),
+      signal,
+    );
+    const atSource = await connector.countRows(source, signal);
+    const high = await capture.mark("count", signal);
+    const view = await done;
+    try {
+      const atTarget = await view.countRows(signal);
+      if (low.header.epoch !== high.header.epoch) return null;
+      return { atSource, atTarget, before: low.carried, after: high.carried };
+    } finally {
+      await view.close();
+    }
+  }
+
+  async drain(signal: AbortSignal): Promise<Drained> {
+    const capture = await this.#capture.wait(signal);
+    return await this.#applied(await capture.mark("sentinel", signal), signal);
+  }
+
+  async seal(signal: AbortSignal): Promise<Drained> {
+    return await this.#applied(await this.#capture.seal(signal), signal);
+  }
+
+  held(): number {
+    return this.#capture.capture?.heldChanges ?? 0;
+  }
+
+  release(): void {
+    this.#capture.release();
+  }
+
+  async close(signal: AbortSignal): Promise<void> {
+    this.#capture.watch();
+    await this.#apply.stop("the lane is closed");
+    await this.#options.closeInTarget(signal);
+  }
+
+  async #applied(place: MarkPlace, signal: AbortSignal): Promise<Drained> {
+    const { applier } = await this.#apply.wait(signal);
+    await applier.whenWatermark(place.header.seq, signal);
+    return { place, lastChangeSeq: this.#capture.capture?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
+  }
+
+  async #onCopied(seq: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const { applier } = await this.#apply.wait(signal).catch(async (error) => {
+        // Stopped for good: whoever starts it again sets the wait free.
+        signal.throwIfAborted();
+        this.#copied = `waiting for the target: ${reasonOf(error)}`;
+        await this.#options.clock.sleep(250, signal);
+        return { applier: null };
+      });
+      if (applier === null) continue;
+      try {
+        await applier.whenWatermark(seq, signal);
+        break;
+      } catch (error) {
+        signal.throwIfAborted();
+        this.#copied = `waiting for the target: ${reasonOf(error)}`;
+        await this.#options.clock.sleep(50, signal);
+      }
+    }
+    this.#copied = null;
+    this.#options.onCopied();
+  }
+
+  #onMark(place: MarkPlace): void {
+    this.#tailSeq = place.header.seq;
+    if (place.mark.kind !== "heartbeat") return;
+    const markedMs = this.#options.connector.markedAtMs(place.mark.nonce);
+    if (markedMs !== null) this.#lag.inLog(place.header.seq, markedMs);
+  }
+}
