@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { ServerAddress } from "./mysql.ts";
 import { Product } from "./product.ts";
 import { manifestText, type ServerConfigOptions, SYSTEM, secrets, serverConfigText } from "./product-files.ts";
 import type { MoveTimes } from "./report.ts";
@@ -25,6 +26,8 @@ export interface DriveOptions extends ServerConfigOptions {
   /** Resolves when enough was written while the tenant streams. */
   readonly beforeCutover: (tenant: string) => Promise<void>;
   readonly afterSwitch: (tenant: string) => Promise<void>;
+  /** The source with an account that may lock tables: for the sabotage around the commit point. */
+  readonly administrator: ServerAddress;
   /** Writes one row at the source although the tenant is fenced: around the commit point of the last move. */
   readonly stray: ((tenant: string) => Promise<{ table: string; key: string }>) | null;
 }
@@ -92,7 +95,7 @@ async function cutoverWithStrays(
   const { stray, tenant, say } = options;
   const failed = new AbortController();
   const early = writeBeforeCommit({
-    source: options.servers.source,
+    source: options.administrator,
     productSchema: options.productSchema,
     write: () => stray(tenant),
     signal: AbortSignal.any([options.signal, failed.signal]),

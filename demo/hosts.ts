@@ -1,14 +1,20 @@
 import { randomBytes } from "node:crypto";
 import type { MysqlServer, Servers } from "../docker/servers.ts";
+import { type Account, createAccounts, dropAccounts, newAccounts } from "./accounts.ts";
 import { connect, type ServerAddress } from "./mysql.ts";
 import { ID_OFFSET, ID_STEP, SCHEMA, SIDES, type Side, serverFlags } from "./schema.ts";
 
 /** The two servers of the demo, and the log's broker where it has one. */
 export interface Hosts {
+  /** The administrator's: for seeding and checking. */
   readonly addresses: Readonly<Record<Side, ServerAddress>>;
+  readonly forApplication: Readonly<Record<Side, ServerAddress>>;
+  readonly forProduct: Readonly<Record<Side, ServerAddress>>;
   /** Where the product keeps what is its own on both servers. */
   readonly productSchema: string;
-  readonly log: { readonly kind: "embedded" } | { readonly kind: "kafka"; readonly brokers: readonly string[] };
+  readonly log:
+    | { readonly kind: "embedded" }
+    | { readonly kind: "kafka"; readonly brokers: readonly string[]; readonly topicPrefix: string };
   /** Drops the schemas on servers that go on without the demo. */
   clean(): Promise<void>;
 }
@@ -35,19 +41,31 @@ export async function openHosts(options: {
   const productSchema = `dray${suffix}`;
   const addresses = { source: address(source, schema), target: address(target, schema) };
   for (const side of SIDES) if (!given[side].owned) await refuseUnfit(addresses[side], side);
+  const accounts = newAccounts(suffix);
+  for (const side of SIDES) await createAccounts({ server: addresses[side], side, productSchema, ...accounts });
   return {
     addresses,
+    forApplication: withAccount(addresses, accounts.application),
+    forProduct: withAccount(addresses, accounts.product),
     productSchema,
-    log: broker === null ? { kind: "embedded" } : { kind: "kafka", brokers: broker.brokers },
+    log:
+      broker === null
+        ? { kind: "embedded" }
+        : { kind: "kafka", brokers: broker.brokers, topicPrefix: `dray-demo-${randomBytes(4).toString("hex")}` },
     async clean() {
       for (const side of SIDES) {
         if (given[side].owned) continue;
         const connection = await connect(addresses[side], { inSchema: "not yet" });
         for (const name of [schema, productSchema]) await connection.query(`DROP DATABASE IF EXISTS \`${name}\``);
         await connection.end();
+        await dropAccounts(addresses[side], [accounts.application, accounts.product]);
       }
     },
   };
+}
+
+function withAccount(addresses: Hosts["addresses"], account: Account): Hosts["addresses"] {
+  return { source: { ...addresses.source, ...account }, target: { ...addresses.target, ...account } };
 }
 
 function address({ host, port, user, password }: MysqlServer, schema: string): ServerAddress {

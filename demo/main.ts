@@ -60,7 +60,7 @@ async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
   try {
     router = await startRouter({ journalFile: join(folder, "router.jsonl"), token });
     const app = await startApplication({
-      ...hosts.addresses,
+      ...hosts.forApplication,
       routerUrl: router.url,
       ledgerFile,
       tps: options.tps,
@@ -75,7 +75,8 @@ async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
       tenants,
       say,
       signal,
-      servers: hosts.addresses,
+      servers: hosts.forProduct,
+      administrator: hosts.addresses.source,
       routerUrl: router.url,
       log: hosts.log,
       productSchema: hosts.productSchema,

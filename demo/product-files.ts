@@ -22,9 +22,12 @@ export function manifestText(schema: string): string {
 }
 
 export interface ServerConfigOptions {
+  /** With the product's own accounts. */
   readonly servers: Readonly<Record<Side, ServerAddress>>;
   readonly routerUrl: string;
-  readonly log: { readonly kind: "embedded" } | { readonly kind: "kafka"; readonly brokers: readonly string[] };
+  readonly log:
+    | { readonly kind: "embedded" }
+    | { readonly kind: "kafka"; readonly brokers: readonly string[]; readonly topicPrefix: string };
   /** Where the product keeps its marks and outcomes on both servers. */
   readonly productSchema: string;
 }
@@ -35,15 +38,28 @@ export function serverConfigText(options: ServerConfigOptions): string {
     SIDES.map((side) => {
       const { host, port, user } = options.servers[side];
       const password = `\${env:${passwordName(side)}}`;
-      return [side, { kind: "mysql", host, port, user, password, schema: options.productSchema }];
+      return [side, { kind: "mysql", host, port, user, password, dray_schema: options.productSchema }];
     }),
   );
   return JSON.stringify(
     {
       clusters,
-      log: options.log,
+      log:
+        options.log.kind === "embedded"
+          ? { kind: "embedded" }
+          : {
+              kind: "kafka",
+              brokers: options.log.brokers,
+              topic_prefix: options.log.topicPrefix,
+              replication_factor: 1,
+            },
       adapters: {
-        [ADAPTER]: { kind: "http", url: `${options.routerUrl}/tenants`, token: `\${env:${TOKEN_NAME}}` },
+        [ADAPTER]: {
+          kind: "http",
+          url: `${options.routerUrl}/tenants`,
+          token: `\${env:${TOKEN_NAME}}`,
+          expiry: "self",
+        },
       },
       allowed_hosts: [new URL(options.routerUrl).host],
     },

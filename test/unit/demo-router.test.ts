@@ -2,6 +2,8 @@ import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { HttpAdapter } from "../../cutover/adapters/http-adapter.ts";
+import { testAdapter } from "../../cutover/adapters/test-kit.ts";
 import { Router } from "../../demo/router.ts";
 import {
   ACTIONS,
@@ -12,6 +14,7 @@ import {
   newTenant,
   type TenantState,
 } from "../../demo/router-state.ts";
+import { systemClock } from "../../pipeline/clock.ts";
 
 const G = 5;
 const call = (action: Action, generation: number, change: Partial<Call> = {}): Call => ({
@@ -190,6 +193,26 @@ describe("C4: the router over HTTP", () => {
     expect((await put({ action: "fence", generation: 2 })).status).toBe(409);
     expect((await put({ action: "unfence", generation: 3 })).status).toBe(200);
     expect((await put({ action: "fence", generation: 4 })).status).toBe(200);
+  });
+
+  test("the product's own test kit for adapters passes", async () => {
+    const report = await testAdapter({
+      adapter: new HttpAdapter({
+        name: "router",
+        url: `${router.url}/tenants`,
+        token: "secret",
+        timeoutMs: 5000,
+        expiry: "self",
+        allowedHosts: ["127.0.0.1"],
+        clock: systemClock,
+      }),
+      tenant: "acme",
+      to: "source",
+      move: "test",
+      signal: AbortSignal.timeout(10_000),
+    });
+    expect(report.checks.filter((check) => check.verdict === "failed")).toEqual([]);
+    expect(report.passed).toBe(true);
   });
 
   test("what is not understood is refused and changes nothing", async () => {

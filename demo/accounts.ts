@@ -1,0 +1,72 @@
+import { randomBytes } from "node:crypto";
+import { connect, type ServerAddress } from "./mysql.ts";
+import type { Side } from "./schema.ts";
+
+export interface Account {
+  readonly user: string;
+  readonly password: string;
+}
+
+/**
+ * Two accounts a server, as in life: the application may write its tables and nothing else, the product has what its
+ * preflight asks for and no more. The administrator's own is left to the demo itself.
+ */
+export function newAccounts(suffix: string): { readonly application: Account; readonly product: Account } {
+  const password = () => randomBytes(12).toString("hex");
+  return {
+    application: { user: `shop_app${suffix}`, password: password() },
+    product: { user: `dray_move${suffix}`, password: password() },
+  };
+}
+
+export async function createAccounts(options: {
+  readonly server: ServerAddress;
+  readonly side: Side;
+  readonly productSchema: string;
+  readonly application: Account;
+  readonly product: Account;
+}): Promise<void> {
+  const { server, side, application, product } = options;
+  const admin = await connect(server, { inSchema: "not yet" });
+  try {
+    for (const { user, password } of [application, product]) {
+      await admin.query("CREATE USER ?@'%' IDENTIFIED BY ?", [user, password]);
+    }
+    const shop = onSchema(server.schema);
+    await admin.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ${shop} TO ?@'%'`, [application.user]);
+    for (const grant of productGrants(side, shop, onSchema(options.productSchema))) {
+      await admin.query(`GRANT ${grant} TO ?@'%'`, [product.user]);
+    }
+  } finally {
+    await admin.end();
+  }
+}
+
+export async function dropAccounts(server: ServerAddress, accounts: readonly Account[]): Promise<void> {
+  const admin = await connect(server, { inSchema: "not yet" });
+  try {
+    for (const { user } of accounts) await admin.query("DROP USER IF EXISTS ?@'%'", [user]);
+  } finally {
+    await admin.end();
+  }
+}
+
+/** As `dray preflight --fix-sql` prints them. */
+function productGrants(side: Side, shop: string, own: string): string[] {
+  const reading = side === "source" ? "REPLICATION SLAVE, REPLICATION CLIENT" : "REPLICATION CLIENT";
+  const rows = side === "source" ? "SELECT, TRIGGER" : "SELECT, INSERT, UPDATE, DELETE, TRIGGER";
+  return [
+    `${reading}, PROCESS, XA_RECOVER_ADMIN ON *.*`,
+    "SELECT ON performance_schema.*",
+    "SELECT (Host, User, account_locked, Insert_priv, Update_priv, Delete_priv, Super_priv) ON mysql.user",
+    "SELECT ON mysql.db",
+    "SELECT ON mysql.tables_priv",
+    `${rows} ON ${shop}`,
+    `SELECT, INSERT, UPDATE, DELETE, CREATE ON ${own}`,
+  ];
+}
+
+/** In a GRANT on a schema `_` is a wildcard. */
+function onSchema(schema: string): string {
+  return `\`${schema.replaceAll("_", "\\_")}\`.*`;
+}
