@@ -1,0 +1,184 @@
+import type { RawRow } from "./client.ts";
+import { quoteTable } from "./identifier.ts";
+import { keyBytes } from "./key-bytes.ts";
+import type { CanonicalRow } from "./row-codec.ts";
+import { carriedColumns, keyColumns, type TableSpec } from "./table-spec.ts";
+import { fromSelect, loadCharset, loadTarget, type Normalise, type SelectMode, selectExpression } from "./values.ts";
+
+const TAB = 0x09;
+const LF = 0x0a;
+const BACKSLASH = 0x5c;
+const LETTER_N = 0x4e;
+
+/** The columns of a chunk read, in the order in which `ChunkText` and `loadStatement` have them. */
+export function selectList(spec: TableSpec, mode: SelectMode = "plain"): string {
+  return carriedColumns(spec)
+    .map((column) => selectExpression(column, mode))
+    .join(", ");
+}
+
+/** A5. Reads what `ChunkText` made; rows in the target's schema. The file's name is never opened by anybody. */
+export function loadStatement(spec: TableSpec): string {
+  const columns = carriedColumns(spec);
+  const charset = loadCharset(columns);
+  const targets = columns.map((column, i) => loadTarget(column, i, charset));
+  const sets = targets.flatMap((target) => (target.set === undefined ? [] : [target.set]));
+  return (
+    `LOAD DATA LOCAL INFILE 'dray' INTO TABLE ${quoteTable(spec.targetSchema, spec.name)} CHARACTER SET ${charset} ` +
+    `FIELDS TERMINATED BY '\\t' ENCLOSED BY '' ESCAPED BY '\\\\' LINES STARTING BY '' TERMINATED BY '\\n' ` +
+    `(${targets.map((target) => target.list).join(", ")})${sets.length === 0 ? "" : ` SET ${sets.join(", ")}`}`
+  );
+}
+
+/**
+ * A chunk's rows as LOAD DATA text: fields end by TAB, rows by LF, both escaped by a backslash in values, NULL is \N.
+ * Rows go in as they were read, so that no row is kept as objects.
+ */
+export class ChunkText {
+  readonly #spec: TableSpec;
+  readonly #normalise: readonly (Normalise | null)[];
+  readonly #needsWork: boolean;
+  #bytes: Buffer;
+  #at = 0;
+  #rows = 0;
+
+  constructor(options: { readonly spec: TableSpec; readonly mode?: SelectMode; readonly expectedBytes?: number }) {
+    this.#spec = options.spec;
+    this.#normalise = carriedColumns(options.spec).map((column) => fromSelect(column, options.mode));
+    this.#needsWork = this.#normalise.some((normalise) => normalise !== null);
+    this.#bytes = Buffer.allocUnsafeSlow(options.expectedBytes ?? 64 * 1024);
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+  get bytes(): number {
+    return this.#at;
+  }
+
+  /** Values as `selectList` reads them. Throws JSON_NEEDS_PROOF or VALUE_REFUSED; the chunk is then of no use. */
+  add(row: RawRow): void {
+    const count = this.#normalise.length;
+    if (row.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${row.length} values`);
+    for (let i = 0; i < count; i++) {
+      let value: Uint8Array | null = row[i] ?? null;
+      if (this.#needsWork) {
+        const normalise = this.#normalise[i];
+        if (normalise) value = normalise(value);
+      }
+      this.#append(value, i === count - 1 ? LF : TAB);
+    }
+    this.#rows++;
+  }
+
+  /** All rows whose KeyBytes (as key text) are not left out. The whole body is handed over without a copy. */
+  encode(leaveOut: ReadonlySet<string>): { readonly body: Uint8Array; readonly rows: number } {
+    const body = this.#bytes.subarray(0, this.#at);
+    if (leaveOut.size === 0) return { body, rows: this.#rows };
+    const kept: Buffer[] = [];
+    let keptFrom = 0;
+    let rows = 0;
+    const keyOf = loadTextKey(this.#spec);
+    forEachRow(body, carriedColumns(this.#spec).length, (row, start, end) => {
+      if (!leaveOut.has(keyOf(row))) {
+        rows++;
+        return;
+      }
+      if (start > keptFrom) kept.push(body.subarray(keptFrom, start));
+      keptFrom = end;
+    });
+    if (this.#at > keptFrom) kept.push(body.subarray(keptFrom, this.#at));
+    return { body: Buffer.concat(kept), rows };
+  }
+
+  #append(value: Uint8Array | null, terminator: number): void {
+    if (value === null) {
+      this.#reserve(3);
+      this.#bytes[this.#at++] = BACKSLASH;
+      this.#bytes[this.#at++] = LETTER_N;
+      this.#bytes[this.#at++] = terminator;
+      return;
+    }
+    const length = value.length;
+    this.#reserve(2 * length + 1);
+    const out = this.#bytes;
+    let at = this.#at;
+    if (length > 256 && !value.includes(BACKSLASH) && !value.includes(TAB) && !value.includes(LF)) {
+      out.set(value, at);
+      at += length;
+    } else {
+      for (let i = 0; i < length; i++) {
+        const byte = value[i] as number;
+        if (byte === TAB || byte === LF || byte === BACKSLASH) out[at++] = BACKSLASH;
+        out[at++] = byte;
+      }
+    }
+    out[at++] = terminator;
+    this.#at = at;
+  }
+
+  #reserve(count: number): void {
+    if (this.#at + count <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#bytes.length * 2, this.#at + count));
+    this.#bytes.copy(larger, 0, 0, this.#at);
+    this.#bytes = larger;
+  }
+}
+
+/** The rows again, for the guarded upsert and for keys; values are views into `body` where nothing was escaped. */
+export function parseLoadText(spec: TableSpec, body: Uint8Array): CanonicalRow[] {
+  const rows: CanonicalRow[] = [];
+  forEachRow(asBuffer(body), carriedColumns(spec).length, (row) => rows.push(row));
+  return rows;
+}
+
+/** Key text (one character a byte of KeyBytes) of a row of `parseLoadText`. */
+export function loadTextKey(spec: TableSpec): (row: CanonicalRow) => string {
+  const carried = carriedColumns(spec);
+  const places = keyColumns(spec).map((key) => carried.findIndex((column) => column.name === key.name));
+  const keyOf = keyBytes(spec);
+  return (row) => asBuffer(keyOf(places.map((place) => row[place] ?? null))).toString("latin1");
+}
+
+type OnRow = (row: CanonicalRow, start: number, end: number) => void;
+
+function forEachRow(body: Buffer, columns: number, onRow: OnRow): void {
+  let at = 0;
+  while (at < body.length) {
+    const start = at;
+    const row: (Uint8Array | null)[] = new Array(columns);
+    for (let i = 0; i < columns; i++) {
+      const terminator = i === columns - 1 ? LF : TAB;
+      const from = at;
+      let escapes = 0;
+      let byte = body[at];
+      while (byte !== TAB && byte !== LF) {
+        if (byte === undefined) throw new RangeError("the text ends inside a row");
+        if (byte === BACKSLASH) {
+          escapes++;
+          at++;
+        }
+        byte = body[++at];
+      }
+      if (byte !== terminator) throw new RangeError(`a row of the text has other than ${columns} values`);
+      row[i] = escapes === 0 ? body.subarray(from, at) : unescaped(body, from, at, escapes);
+      at++;
+    }
+    onRow(row, start, at);
+  }
+}
+
+function unescaped(body: Buffer, from: number, end: number, escapes: number): Uint8Array | null {
+  if (end - from === 2 && body[from + 1] === LETTER_N) return null;
+  const value = Buffer.allocUnsafe(end - from - escapes);
+  let to = 0;
+  for (let at = from; at < end; at++) {
+    if (body[at] === BACKSLASH) at++;
+    value[to++] = body[at] as number;
+  }
+  return value;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
