@@ -34,6 +34,10 @@ export interface DriveOptions extends ServerConfigOptions {
 
 const POLL_MS = 1000;
 const ALARM_TIMEOUT_MS = 30_000;
+const GATE_TIMEOUT_MS = 30_000;
+const EXIT_DONE = 0;
+const EXIT_REFUSED = 3;
+const EXIT_NEEDS_PERSON = 5;
 
 /** Drives the product by its command line alone: preflight, start, progress, cutover. Any refusal is an error. */
 export async function drive(options: DriveOptions): Promise<DriveResult[]> {
@@ -65,7 +69,9 @@ async function moveTenant(options: MoveOptions): Promise<DriveResult> {
   const move = `${SYSTEM}-${tenant}`;
   const run = async (args: readonly string[]): Promise<unknown> => {
     const result = await product.run([...args, "--json"], signal);
-    if (result.code !== 0) throw new Error(`dray ${args.join(" ")} ended with ${result.code}\n${result.text}`);
+    // An alarm is what the stray writes are made for; otherwise it ends the demo.
+    const isWell = result.code === EXIT_DONE || (options.stray !== null && result.code === EXIT_NEEDS_PERSON);
+    if (!isWell) throw new Error(`dray ${args.join(" ")} ended with ${result.code}\n${result.text}`);
     return result.json;
   };
   const request = ["--manifest", manifestFile, "--tenant", tenant, "--from", "source", "--to", "target"];
@@ -76,9 +82,18 @@ async function moveTenant(options: MoveOptions): Promise<DriveResult> {
   const status = await untilStreaming({ run: () => run(["status", move]), tenant, say, signal });
   await options.beforeCutover(tenant);
   say(`dray cutover: ${tenant}`);
+  const switchOver = async (): Promise<unknown> => {
+    const until = performance.now() + GATE_TIMEOUT_MS;
+    for (;;) {
+      const dryRun = await product.run(["cutover", move, "--dry-run", "--json"], signal);
+      if (dryRun.code !== EXIT_REFUSED || performance.now() > until) return run(["cutover", move, "--yes"]);
+      say(`${tenant}: the gate is closed, asking again`);
+      await sleep(POLL_MS, signal);
+    }
+  };
   const cutover = await (options.stray === null
-    ? run(["cutover", move, "--yes"])
-    : cutoverWithStrays({ ...options, move, stray: options.stray, cutover: () => run(["cutover", move, "--yes"]) }));
+    ? switchOver()
+    : cutoverWithStrays({ ...options, move, stray: options.stray, cutover: switchOver }));
   await options.afterSwitch(tenant);
   const journal = await run(["journal", move]);
   return readResult({ tenant, status, cutover, journal });
@@ -139,7 +154,7 @@ async function untilAlarm(options: {
   for (;;) {
     const { code, json } = await options.product.run(["status", options.move, "--json"], options.signal);
     const { alarms } = readStatus(json);
-    if (code === 5 && alarms.length > 0) {
+    if (code === EXIT_NEEDS_PERSON && alarms.length > 0) {
       for (const alarm of alarms) options.say(`the product's alarm: ${alarm}`);
       return;
     }
