@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { hostAllowed } from "../cutover/adapters/allowed-hosts.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import { refuses } from "../pipeline/file-finding.ts";
 import { readYaml } from "../pipeline/yaml-file.ts";
@@ -127,14 +128,6 @@ export function readServerConfig(options: ServerConfigOptions): ServerConfigResu
   };
   const across = [...checkAcross(config, locate)];
   return { config: refuses(across) ? null : config, findings: across };
-}
-
-/** Whether `url` may be called: https or http to a host that the server's configuration names (K5). */
-export function hostAllowed(url: string, allowedHosts: readonly string[]): boolean {
-  const { protocol, hostname, port } = new URL(url);
-  if (protocol !== "http:" && protocol !== "https:") return false;
-  const withPort = `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`;
-  return allowedHosts.includes(hostname) || allowedHosts.includes(withPort);
 }
 
 type Locate = (path: readonly PropertyKey[]) => string;

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { hostAllowed, readServerConfig, type ServerConfigResult } from "../../console/server-config.ts";
+import { readServerConfig, type ServerConfigResult } from "../../console/server-config.ts";
 import { serverConfigJsonSchema } from "../../console/server-config-file.ts";
+import { hostAllowed } from "../../cutover/adapters/allowed-hosts.ts";
 
 let folder: string;
 beforeEach(() => {
