@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, inject, test } from "vitest";
 import { type MysqlServer, openServers, type Servers, ServerUnavailable } from "../../docker/servers.ts";
+import { SKIPPED_FOR_WANT } from "./skipped.ts";
 
 /** Where a shared server is; for files that need only schemas, topics and users of their own, with random names. */
 export type MysqlAddress = Pick<MysqlServer, "host" | "port" | "user" | "password">;
@@ -95,9 +96,6 @@ export function describeWithOwnServers(name: string, kinds: readonly Kind[], tes
   };
   describeWith<undefined>(name, { needs, placeholder: undefined, tests });
 }
-
-/** How a suite is named that was skipped for want of a server; the runner accepts no other reason for an idle suite. */
-export const SKIPPED_FOR_WANT = "not run here, no server:";
 
 function describeWith<T>(
   name: string,
