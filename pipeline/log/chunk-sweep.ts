@@ -2,7 +2,7 @@ import type { ChunkStore } from "../chunk-store/chunk-store.ts";
 import type { LaneId } from "../entry.ts";
 
 /** An object younger than this may belong to an append that is still under way. */
-const SWEEP_AFTER_MS = 60 * 60 * 1000;
+export const SWEEP_AFTER_MS = 60 * 60 * 1000;
 
 export type SweepOptions = {
   readonly lane: LaneId;

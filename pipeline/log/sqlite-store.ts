@@ -1,7 +1,8 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
-import type { LaneId, LogAnchor, Position } from "../entry.ts";
-import { decodeHeader, encodeHeader, sealBody } from "../entry-codec.ts";
+import type { LaneId, LogAnchor } from "../entry.ts";
+import { decodeHeader, encodeHeader } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
+import { epochHeader } from "./epoch-header.ts";
 import { sqliteError } from "./sqlite-file.ts";
 import type { AppendBatch, BatchAnswer, OpenAnswer, RemoveAnswer } from "./sqlite-requests.ts";
 
@@ -42,22 +43,11 @@ export class SqliteStore {
   }
 
   /** L2 and L4 in one: the epoch is chosen, checked and written under the same lock. */
-  async open(lane: LaneId, aboveEpoch: number, nonce: string, wallMs: number): Promise<OpenAnswer> {
-    const { ref, stored } = await sealBody(new Uint8Array(0));
+  open(lane: LaneId, aboveEpoch: number, nonce: string, wallMs: number): OpenAnswer {
     return this.#transaction(() => {
       const before = this.#lane(lane);
       const epoch = Math.max(aboveEpoch, before?.epoch ?? 0) + 1;
-      const header = encodeHeader({
-        lane,
-        seq: 0,
-        epoch,
-        nonce,
-        position: "" as Position,
-        committedAtMs: wallMs,
-        coverage: { tables: [] },
-        detail: { kind: "epoch" },
-        body: ref,
-      });
+      const header = encodeHeader(epochHeader({ lane, epoch, nonce, wallMs }));
       this.#run(
         `INSERT INTO lane (name, epoch, nonce, last_seq, entries, bytes) VALUES (?, ?, ?, 0, 1, ?)
          ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch, nonce = excluded.nonce,
@@ -65,7 +55,7 @@ export class SqliteStore {
         [lane, epoch, nonce, header.length],
       );
       const id = (this.#lane(lane) as LaneRow).id;
-      return { epoch, epochId: this.#insert(id, 0, null, header, stored) };
+      return { epoch, epochId: this.#insert(id, 0, null, header, new Uint8Array(0)) };
     });
   }
 

@@ -13,16 +13,13 @@ if (!port) throw new Error("this file runs as a worker thread");
 const db = openSqliteFile(workerData as SqliteFileOptions);
 const store = new SqliteStore(db);
 let tidying: NodeJS.Immediate | null = null;
-let last = Promise.resolve();
 
-port.on("message", (message: SqliteMessage) => {
-  last = last.then(() => answer(message));
-});
+port.on("message", answer);
 
-async function answer({ id, request }: SqliteMessage): Promise<void> {
+function answer({ id, request }: SqliteMessage): void {
   let reply: SqliteReply;
   try {
-    reply = { id, answer: await run(request) };
+    reply = { id, answer: run(request) };
   } catch (error) {
     reply = { id, failure: failureOf(error) };
   }
@@ -31,7 +28,7 @@ async function answer({ id, request }: SqliteMessage): Promise<void> {
   if (request.op !== "close") tidying ??= setImmediate(tidy);
 }
 
-async function run(request: SqliteRequest): Promise<SqliteAnswers[SqliteRequest["op"]]> {
+function run(request: SqliteRequest): SqliteAnswers[SqliteRequest["op"]] {
   switch (request.op) {
     case "append":
       return store.append(request.batches, request.bytes);

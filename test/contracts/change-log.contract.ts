@@ -202,7 +202,7 @@ export function changeLogContract(makeHarness: () => Promise<LogHarness>): void 
       await appendMany(zombie, 2);
       const place = gate();
       const other = await harness.open({ probe: (name) => (name === "log.epoch-appended" ? place.hold() : undefined) });
-      const opening = other.openWriter(openOptions(lane));
+      const opening = other.openWriter(openOptions(lane, { aboveEpoch: zombie.epoch }));
       await place.reached;
       await expect(zombie.append(changesDraft("zombie"))).rejects.toMatchObject({ code: "FENCED" });
       place.open();
