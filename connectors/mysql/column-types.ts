@@ -60,7 +60,7 @@ export const COLUMN_TYPES: Readonly<Record<string, TypeRule>> = {
   mediumblob: BLOB,
   longblob: BLOB,
   enum: accept("index", "equal", "the label's number, never the label"),
-  set: accept("index", "equal", "the labels' bits as a number, never the labels"),
+  set: accept("index", "no", "the labels' bits as a number, never the labels; refused in keys"),
   json: accept("json", "no", "JSON text that reads back as an equal value; a value it cannot carry stops the lane"),
   geometry: GEOMETRY,
   point: GEOMETRY,

@@ -87,25 +87,31 @@ export function loadTarget(column: ColumnSpec, index: number, charset: LoadChars
 export function parameter(column: ColumnSpec): string {
   const carrier = carrierOf(column);
   if (carrier === "json") return "CONVERT(? USING utf8mb4)";
-  if (carrier === "index" && !takesIndexText(column)) return "CAST(? AS UNSIGNED)";
+  if (carrier === "index" && !takesIndexText(column)) return `CAST(${ASCII} AS UNSIGNED)`;
   return "?";
 }
 
-/** SQL around a `?` that is compared with the column, so that the comparison is exact and an index serves it. */
+// A bare `?` inside CAST is given the cast's own type, and the server then takes a 20-digit text for something smaller.
+const ASCII = "CONVERT(? USING ascii)";
+
+/**
+ * SQL around a `?` that is compared with the column, so that the comparison is exact and an index serves it. A hex
+ * literal may stand in the place of the `?`.
+ */
 export function comparableParameter(column: ColumnSpec): string {
   switch (carrierOf(column)) {
     case "integer":
-      return column.unsigned ? "CAST(? AS UNSIGNED)" : "CAST(? AS SIGNED)";
+      return `CAST(${ASCII} AS ${column.unsigned ? "UNSIGNED" : "SIGNED"})`;
     case "index":
     case "year":
-      return "CAST(? AS UNSIGNED)";
+      return `CAST(${ASCII} AS UNSIGNED)`;
     case "decimal":
-      return `CAST(? AS DECIMAL(${column.precision ?? 10},${column.scale ?? 0}))`;
+      return `CAST(${ASCII} AS DECIMAL(${column.precision ?? 10},${column.scale ?? 0}))`;
     case "real":
-      return "(? * 1e0)";
+      return `(${ASCII} * 1e0)`;
     case "temporal": {
-      if (column.dataType === "date") return "CAST(? AS DATE)";
-      return `CAST(? AS ${column.dataType === "time" ? "TIME" : "DATETIME"}(${column.fraction ?? 0}))`;
+      if (column.dataType === "date") return `CAST(${ASCII} AS DATE)`;
+      return `CAST(${ASCII} AS ${column.dataType === "time" ? "TIME" : "DATETIME"}(${column.fraction ?? 0}))`;
     }
     case "string":
       return `CONVERT(? USING ${charsetOf(column)}) COLLATE ${collationOf(column)}`;
