@@ -1,5 +1,5 @@
 import type { OutcomeStore } from "../pipeline/outcome.ts";
-import type { CoveredTable } from "./connector.ts";
+import type { CoveredTable } from "../pipeline/source.ts";
 
 /** A transaction of the source that has written to, or holds a lock for writing on, a covered table (C11). */
 export type Blocker = {

@@ -58,12 +58,13 @@ export function hasErrors(findings: readonly Finding[]): boolean {
 
 function couldNotRun(check: { readonly id: string; readonly rule: string }, error: unknown): Finding {
   const server = error instanceof Error && "server" in error ? String(error.server) : "preflight";
+  const known = [error, error instanceof Error ? error.cause : null].find((candidate) => isDrayError(candidate));
   return {
     id: check.id,
     severity: "error",
     subject: server,
     finding: `The check could not be run: ${error instanceof Error ? error.message : String(error)}`,
-    remedy: isDrayError(error) ? error.problem.remedy : "Mend what the message names, then run preflight again.",
+    remedy: isDrayError(known) ? known.problem.remedy : "Mend what the message names, then run preflight again.",
     rule: check.rule,
   };
 }

@@ -1,0 +1,168 @@
+import type { Check, Finding } from "../../../pipeline/preflight.ts";
+import type { RawRow } from "../client.ts";
+import { notTenantPredicate, targetTable } from "../foreign-rows.ts";
+import { quoteIdentifier } from "../identifier.ts";
+import { type ColumnSpec, columnNamed, keyColumns, type TableSpec, tenantColumn } from "../table-spec.ts";
+import { tenantPredicate } from "../tenant-key.ts";
+import { literal } from "../values.ts";
+import { listed, liveTable, type MysqlPreflightContext } from "./context.ts";
+import { pagesOfTenant } from "./tenant-pages.ts";
+
+type C = MysqlPreflightContext;
+
+/** T1: what is there already would be taken for copied, and removed by an abort. */
+const targetFree: Check<C> = {
+  id: "mysql.tenant-in-target",
+  rule: "T1",
+  when: ["preflight"],
+  run: async (context) => {
+    const findings: Finding[] = [];
+    for (const spec of context.specs) {
+      if (!liveTable(context, "target", spec.schema, spec.name)) continue;
+      const [row] = await context.target.rows(
+        `SELECT COUNT(*) rows_ FROM (SELECT 1 FROM ${targetTable(spec)} WHERE ${tenantPredicate(spec, context.tenant)} LIMIT 1000) t`,
+      );
+      const rows = Number(row?.["rows_"]);
+      if (rows === 0) continue;
+      findings.push({
+        id: "mysql.tenant-in-target",
+        severity: "error",
+        subject: `${context.target.label} ${spec.targetSchema}.${spec.name}`,
+        finding: `The target already holds ${rows === 1000 ? "1000 or more rows" : `${rows} row(s)`} of tenant ${context.tenant}.`,
+        remedy:
+          "Find out whose they are; remove them by the SQL shown only if they are left over from an earlier attempt.",
+        fixSql: [`DELETE FROM ${targetTable(spec)} WHERE ${tenantPredicate(spec, context.tenant)}`],
+        fixOn: context.target.label,
+        rule: "T1",
+      });
+    }
+    return findings;
+  },
+};
+
+const clashingIds: Check<C> = {
+  id: "mysql.clashing-id",
+  rule: "C9",
+  when: ["preflight"],
+  run: async (context, signal) => {
+    const findings: Finding[] = [];
+    for (const spec of bothSides(context)) {
+      const keys = await clashes(context, spec, keyColumns(spec), signal);
+      if (keys.length === 0) continue;
+      findings.push({
+        id: "mysql.clashing-id",
+        severity: "error",
+        subject: `${context.target.label} ${spec.targetSchema}.${spec.name}`,
+        finding: `Rows of other tenants in the target have primary keys of the tenant's rows: ${listed(keys, context.limits.listedKeys)}.`,
+        remedy: "One of the two rows needs another id, with everything that refers to it, before the tenant can move.",
+        rule: "C9",
+      });
+    }
+    return findings;
+  },
+};
+
+const clashingUniques: Check<C> = {
+  id: "mysql.unique-across-tenants",
+  rule: "A1",
+  when: ["preflight"],
+  run: async (context, signal) => {
+    const findings: Finding[] = [];
+    for (const spec of bothSides(context)) {
+      const tenant = tenantColumn(spec).name;
+      const indexes = liveTable(context, "source", spec.schema, spec.name)?.indexes ?? [];
+      for (const index of indexes.filter((candidate) => candidate.unique && candidate.name !== "PRIMARY")) {
+        if (index.columns.includes(tenant)) continue;
+        const plain = index.columns.every((name) => spec.columns.some((column) => column.name === name));
+        const subject = `${spec.schema}.${spec.name} ${index.name} (${index.columns.join(", ")})`;
+        const keys = plain
+          ? await clashes(
+              context,
+              spec,
+              index.columns.map((name) => columnNamed(spec, name)),
+              signal,
+            )
+          : [];
+        findings.push(
+          keys.length > 0
+            ? {
+                id: "mysql.unique-across-tenants",
+                severity: "error",
+                subject,
+                finding: `Rows of other tenants in the target hold the same unique values as the tenant's rows with keys ${listed(keys, context.limits.listedKeys)}.`,
+                remedy: "Change the value on one side, or put the tenant column into the unique index on both sides.",
+                rule: "A1",
+              }
+            : {
+                id: "mysql.unique-across-tenants",
+                severity: "warning",
+                subject,
+                finding: plain
+                  ? "The unique index does not hold the tenant: none of its values clashes now, but one may before the switch, and would stop the move."
+                  : "The unique index does not hold the tenant, and has a prefix or an expression: whether values clash could not be looked up.",
+                remedy:
+                  "Put the tenant column into the unique index on both sides, or see that no such value is given out twice.",
+                rule: "A1",
+              },
+        );
+      }
+    }
+    return findings;
+  },
+};
+
+export const clashChecks: readonly Check<C>[] = [targetFree, clashingIds, clashingUniques];
+
+function bothSides(context: C): readonly TableSpec[] {
+  return context.specs.filter((spec) => liveTable(context, "target", spec.schema, spec.name) !== null);
+}
+
+/** Keys of the tenant's source rows whose values in these columns a row of another tenant holds in the target. */
+async function clashes(
+  context: C,
+  spec: TableSpec,
+  columns: readonly ColumnSpec[],
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const found: string[] = [];
+  const wanted = [...keyColumns(spec), ...columns];
+  const foreign = notTenantPredicate(spec, context.tenant);
+  for await (const page of pagesOfTenant(context, spec, wanted, signal)) {
+    const values = page.map((row) => row.slice(spec.primaryKey.length));
+    const tuples = values.filter((row) => row.every((value) => value !== null)).map((row) => tuple(columns, row));
+    if (tuples.length === 0) continue;
+    const names = columns.map((column) => quoteIdentifier(column.name)).join(", ");
+    const [any] = await context.target.rows(
+      `SELECT 1 FROM ${targetTable(spec)} WHERE (${names}) IN (${tuples.join(", ")}) AND ${foreign} LIMIT 1`,
+    );
+    if (!any) continue;
+    // Only in a page that clashes is each key looked up on its own, so that it can be named.
+    for (const [at, row] of values.entries()) {
+      const key = page[at]?.slice(0, spec.primaryKey.length);
+      if (!key || row.some((value) => value === null)) continue;
+      const [hit] = await context.target.rows(
+        `SELECT 1 FROM ${targetTable(spec)} WHERE (${names}) IN (${tuple(columns, row)}) AND ${foreign} LIMIT 1`,
+      );
+      if (hit) found.push(keyName(keyColumns(spec), key));
+      if (found.length > context.limits.listedKeys) return found;
+    }
+  }
+  return found;
+}
+
+function tuple(columns: readonly ColumnSpec[], row: RawRow): string {
+  return `(${columns.map((column, i) => literal(column, row[i] ?? null)).join(", ")})`;
+}
+
+/** Keys are named as text; bytes that are no text as hex. */
+export function keyName(columns: readonly ColumnSpec[], key: RawRow): string {
+  return columns
+    .map((column, i) => {
+      const value = key[i] ?? null;
+      if (value === null) return "NULL";
+      return column.charset === null && /binary/.test(column.dataType)
+        ? `0x${value.toString("hex")}`
+        : value.toString("utf8");
+    })
+    .join("/");
+}

@@ -1,0 +1,60 @@
+import { type Clock, systemClock } from "../../pipeline/clock.ts";
+import type { OutcomeDraft, OutcomeResult, OutcomeRow, ServerIdentity } from "../../pipeline/outcome.ts";
+import type { CoveredTable } from "../../pipeline/source.ts";
+import type { Blocker, QuiesceOptions, SchemaFence, SchemaFenceOptions, SourceControl } from "../source-control.ts";
+import type { MysqlAddress } from "./client.ts";
+import { ControlSession } from "./control-session.ts";
+import { MysqlOutcomeStore } from "./outcome.ts";
+import { MysqlQuiesce } from "./quiesce.ts";
+import { MysqlReadOnlyFence } from "./read-only-fence.ts";
+
+/**
+ * A MySQL source as a cutover needs it. Outcomes, watching and the schema fence have a session each: a fence that waits
+ * for a writer must not keep the outcome from being written.
+ */
+export class MysqlSourceControl implements SourceControl {
+  readonly #outcomes: ControlSession;
+  readonly #watching: ControlSession;
+  readonly #fencing: ControlSession;
+  readonly #store: MysqlOutcomeStore;
+  readonly #quiesce: MysqlQuiesce;
+  readonly #draySchema: string;
+
+  constructor(options: { readonly address: MysqlAddress; readonly draySchema: string; readonly clock?: Clock }) {
+    const clock = options.clock ?? systemClock;
+    this.#outcomes = new ControlSession({ address: options.address, role: "outcome" });
+    this.#watching = new ControlSession({ address: options.address, role: "quiesce" });
+    this.#fencing = new ControlSession({ address: options.address, role: "fence" });
+    this.#store = new MysqlOutcomeStore({ session: this.#outcomes, draySchema: options.draySchema, clock });
+    this.#quiesce = new MysqlQuiesce({ session: this.#watching, clock });
+    this.#draySchema = options.draySchema;
+  }
+
+  readOutcomes(move: string, signal: AbortSignal): Promise<readonly OutcomeRow[]> {
+    return this.#store.readOutcomes(move, signal);
+  }
+
+  insertOutcome(draft: OutcomeDraft, signal: AbortSignal): Promise<OutcomeResult> {
+    return this.#store.insertOutcome(draft, signal);
+  }
+
+  serverIdentity(signal: AbortSignal): Promise<ServerIdentity> {
+    return this.#store.serverIdentity(signal);
+  }
+
+  blockers(tables: readonly CoveredTable[], signal: AbortSignal): Promise<readonly Blocker[]> {
+    return this.#quiesce.blockers(tables, signal);
+  }
+
+  quiesce(tables: readonly CoveredTable[], options: QuiesceOptions): Promise<readonly Blocker[]> {
+    return this.#quiesce.quiesce(tables, options);
+  }
+
+  schemaFence(options: SchemaFenceOptions): SchemaFence {
+    return new MysqlReadOnlyFence({ ...options, session: this.#fencing, draySchema: this.#draySchema });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#outcomes.close(), this.#watching.close(), this.#fencing.close()]);
+  }
+}

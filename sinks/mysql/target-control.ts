@@ -1,0 +1,85 @@
+import { randomBytes } from "node:crypto";
+import type { MysqlAddress } from "../../connectors/mysql/client.ts";
+import { classifyMysqlError } from "../../connectors/mysql/client.ts";
+import { ControlSession } from "../../connectors/mysql/control-session.ts";
+import { quoteTable } from "../../connectors/mysql/identifier.ts";
+import { MysqlOutcomeStore } from "../../connectors/mysql/outcome.ts";
+import { type Clock, systemClock } from "../../pipeline/clock.ts";
+import type { LaneId, Mark } from "../../pipeline/entry.ts";
+import type { OutcomeDraft, OutcomeResult, OutcomeRow, ServerIdentity } from "../../pipeline/outcome.ts";
+import type { TargetControl } from "../target-control.ts";
+
+const RETRY_MS = 50;
+
+/** A MySQL target as a cutover needs it; the outcome is kept by the very code that keeps the source's (C1). */
+export class MysqlTargetControl implements TargetControl {
+  readonly #session: ControlSession;
+  readonly #lanes: ControlSession;
+  readonly #store: MysqlOutcomeStore;
+  readonly #draySchema: string;
+  readonly #clock: Clock;
+
+  constructor(options: { readonly address: MysqlAddress; readonly draySchema: string; readonly clock?: Clock }) {
+    this.#clock = options.clock ?? systemClock;
+    this.#session = new ControlSession({ address: options.address, role: "outcome" });
+    this.#lanes = new ControlSession({ address: options.address, role: "lanes" });
+    this.#store = new MysqlOutcomeStore({
+      session: this.#session,
+      draySchema: options.draySchema,
+      clock: this.#clock,
+    });
+    this.#draySchema = options.draySchema;
+  }
+
+  readOutcomes(move: string, signal: AbortSignal): Promise<readonly OutcomeRow[]> {
+    return this.#store.readOutcomes(move, signal);
+  }
+
+  insertOutcome(draft: OutcomeDraft, signal: AbortSignal): Promise<OutcomeResult> {
+    return this.#store.insertOutcome(draft, signal);
+  }
+
+  serverIdentity(signal: AbortSignal): Promise<ServerIdentity> {
+    return this.#store.serverIdentity(signal);
+  }
+
+  /** An applying transaction holds its lane's row shared (A2), so this waits for the ones in flight and bars the rest. */
+  async closeLane(lane: LaneId, signal: AbortSignal): Promise<void> {
+    const table = quoteTable(this.#draySchema, "applier");
+    for (;;) {
+      try {
+        await this.#lanes.use(
+          (sql) =>
+            sql.change(
+              `INSERT INTO ${table} (lane, epoch, closed, connections) VALUES (?, 0, 1, JSON_ARRAY())
+                 ON DUPLICATE KEY UPDATE closed = 1`,
+              [lane],
+            ),
+          signal,
+        );
+        return;
+      } catch (error) {
+        // Repeating is harmless, and a lane that may still be written to is not closed.
+        if (signal.aborted || classifyMysqlError(error).kind !== "transient") throw error;
+      }
+      await this.#clock.sleep(RETRY_MS, signal);
+    }
+  }
+
+  async insertReverseMark(lane: LaneId, generation: number, signal: AbortSignal): Promise<Mark> {
+    const mark: Mark = { scope: lane, epoch: generation, nonce: randomBytes(16).toString("hex"), kind: "reverse" };
+    await this.#lanes.use(
+      (sql) =>
+        sql.change(
+          `INSERT INTO ${quoteTable(this.#draySchema, "mark")} (scope, epoch, nonce, kind) VALUES (?, ?, ?, ?)`,
+          [mark.scope, mark.epoch, Buffer.from(mark.nonce, "hex"), mark.kind],
+        ),
+      signal,
+    );
+    return mark;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#session.close(), this.#lanes.close()]);
+  }
+}
