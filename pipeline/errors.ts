@@ -41,10 +41,6 @@ export const PROBLEMS = {
     remedy: "A chunk's body does not match its sha256; check the disk. The range is read again.",
   },
   // Apply
-  TARGET_UNAVAILABLE: {
-    retry: "backoff",
-    remedy: "The target refused for now (deadlock, lock wait, read-only, full, gone); tried again until it accepts.",
-  },
   TARGET_OUTCOME_UNKNOWN: {
     retry: "backoff",
     remedy: "The connection broke inside a commit; the target is asked what it holds. Nothing to do.",
@@ -52,18 +48,6 @@ export const PROBLEMS = {
   TARGET_REFUSED: {
     retry: "never",
     remedy: "The target refused a statement for good, as named; mend it there, then `dray retry`.",
-  },
-  TARGET_SETTINGS: {
-    retry: "never",
-    remedy: "A session setting in the target cannot be had; allow it to Drayage's account, then `dray retry`.",
-  },
-  TARGET_SCHEMA_DIFFERS: {
-    retry: "never",
-    remedy: "The target's table lacks what is named; make both definitions equal, then `dray retry`.",
-  },
-  TARGET_VALUE_REFUSED: {
-    retry: "never",
-    remedy: "A column of the target cannot hold this row's value; make both definitions equal, then `dray retry`.",
   },
   GUARD_FOREIGN_ROW: {
     retry: "never",
@@ -82,9 +66,13 @@ export const PROBLEMS = {
     retry: "never",
     remedy: "This lane was closed for good at a commit or an abort; a new move opens a new lane.",
   },
-  APPLIER_LOCKED_OUT: {
-    retry: "backoff",
-    remedy: "The applier before this one still holds locks in the target; tried again until its transaction ends.",
+  LANE_NOT_CLOSED: {
+    retry: "never",
+    remedy: "Copied rows are removed only once no applier can bring them back: `dray abort` closes the lane first.",
+  },
+  TABLE_NOT_IN_LANE: {
+    retry: "never",
+    remedy: "The log holds a table that the move's manifest does not cover; start the move with the old manifest.",
   },
   ENTRY_KIND_NOT_YET: {
     retry: "never",
@@ -157,6 +145,10 @@ export const PROBLEMS = {
     retry: "never",
     remedy: "READ ONLY fences everyone in the schema, and others are in it; use an adapter as fence instead.",
   },
+  SCHEMA_MISSING: {
+    retry: "never",
+    remedy: "The named schema is not there, or may not be seen; correct the manifest.",
+  },
   FENCE_TOUCHES_DATA: {
     retry: "never",
     remedy: "A statement of the SQL adapter writes to a table that moves; let it write to a table of its own.",
@@ -205,6 +197,12 @@ export const PROBLEMS = {
     remedy:
       "Another process wrote ABORTED for this attempt first; it was unfenced. `dray status` shows where it stands.",
   },
+  TABLE_UNKNOWN: { retry: "never", remedy: "`dray status` lists the tables of the move, as schema.table." },
+  OWNER_UNPROVEN: {
+    retry: "never",
+    remedy: "Neither side's dray.cutover says so: bring the named server back, or resolve to the other owner.",
+  },
+  ALREADY_COMMITTED: { retry: "never", remedy: "The tenant has moved; `dray status` shows what can be done now." },
   FENCE_LEAKS: {
     retry: "never",
     remedy:
@@ -215,11 +213,6 @@ export const PROBLEMS = {
     remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
   },
   // Capture
-  SOURCE_UNREACHABLE: { retry: "backoff", remedy: "Bring the source back; capture goes on by itself where it was." },
-  SOURCE_REFUSES: {
-    retry: "never",
-    remedy: "Mend the account, its grants or the server's setting that is named here, then `dray retry`.",
-  },
   DIVERGED: {
     retry: "recopy",
     remedy: "The source lost or rewrote history (failover, restore). `dray recopy` the move from what it holds now.",

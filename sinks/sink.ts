@@ -73,10 +73,22 @@ export interface LaneSink {
   close(): Promise<void>;
 }
 
+/** Rows removed, by table. */
+export type RemovedRows = Readonly<Record<string, number>>;
+
 /** Writes a target. One per target server. */
 export interface Sink {
   readonly kind: string;
   /** A7: takes a higher applier epoch, ends the old applier's connections and waits for their locks. */
   open(target: LaneTarget, signal: AbortSignal): Promise<LaneSink>;
+  /**
+   * What an abort copied, removed again: guarded, in small batches with pauses. Only behind `closeForGood` (else
+   * LANE_NOT_CLOSED). May be ended by its signal and begun again: what is left is found, not remembered.
+   */
+  removeRows(
+    target: LaneTarget,
+    onBatch: (table: string, rows: number) => void,
+    signal: AbortSignal,
+  ): Promise<RemovedRows>;
   close(): Promise<void>;
 }

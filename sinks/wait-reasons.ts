@@ -20,8 +20,8 @@ export class WaitReasons {
   /** For `withBackoff`. */
   retrying(what: string): (error: Error, attempt: number) => void {
     return (error, attempt) => {
-      const { target, error: answer } = isDrayError(error) ? error.facts : {};
-      const said = target && answer ? `target ${target} answers ${answer}` : reasonOf(error);
+      const { server, error: answer } = isDrayError(error) ? error.facts : {};
+      const said = server && answer ? `target ${server} answers ${answer}` : reasonOf(error);
       this.set(what, `${said}, retry ${attempt}`);
     };
   }

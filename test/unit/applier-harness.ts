@@ -127,7 +127,7 @@ export class FakeSink implements LaneSink {
 }
 
 export function transient(): DrayError {
-  return new DrayError("TARGET_UNAVAILABLE", { target: "10.0.0.5:3306", error: "ER_LOCK_DEADLOCK" });
+  return new DrayError("MYSQL_TRANSIENT", { server: "10.0.0.5:3306", error: "ER_LOCK_DEADLOCK" });
 }
 
 /** A real embedded log with one lane, and appliers on it. */

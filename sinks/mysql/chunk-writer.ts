@@ -1,0 +1,94 @@
+import type { MysqlSession } from "../../connectors/mysql/client.ts";
+import { loadStatement, loadTextKey, parseLoadText } from "../../connectors/mysql/load-text.ts";
+import type { CanonicalRow } from "../../connectors/mysql/row-codec.ts";
+import { DrayError } from "../../pipeline/errors.ts";
+import { keyText } from "../../pipeline/key-text.ts";
+import type { ChunkUnit } from "../sink.ts";
+import { named, worthTheOrder } from "./change-writer.ts";
+import { ownKeys } from "./own-keys.ts";
+import { deleteKeys, upsertRows } from "./row-writer.ts";
+import type { TableStatements } from "./table-statements.ts";
+
+const NO_KEYS: ReadonlySet<string> = new Set();
+
+/** LOAD DATA did not take every row as it was sent; the transaction must be rolled back and the guarded road taken. */
+export class LoadNotTaken extends Error {}
+
+/**
+ * The fast road of a first pass (A5, W4): what the stream has already brought into the range goes first, but the
+ * left-out rows, so that the load meets no duplicates. LOAD DATA skips what it meets instead of failing, so only
+ * a load that took every row without a warning counts.
+ */
+export async function loadChunk(
+  session: MysqlSession,
+  table: TableStatements,
+  chunk: ChunkUnit,
+  signal: AbortSignal,
+): Promise<void> {
+  await clearRange(session, table, chunk, NO_KEYS, signal);
+  if (chunk.rows === 0) return;
+  const { rows, skipped, warnings } = await session.loadData(loadStatement(table.spec), chunk.body, signal);
+  if (rows !== chunk.rows || skipped > 0 || warnings > 0) {
+    throw new LoadNotTaken(`${rows} of ${chunk.rows} rows, ${skipped} skipped, ${warnings} warnings`);
+  }
+}
+
+/** The guarded road: works over stale rows, and names the row that is in its way. */
+export async function replaceRange(
+  session: MysqlSession,
+  table: TableStatements,
+  chunk: ChunkUnit,
+  signal: AbortSignal,
+): Promise<void> {
+  const rows = chunk.rows === 0 ? [] : parseLoadText(table.spec, chunk.body);
+  if (rows.length !== chunk.rows) {
+    throw new DrayError("LOG_CORRUPT", { seq: chunk.seq, table: table.id, rows: rows.length, expected: chunk.rows });
+  }
+  for (const row of rows) {
+    if (table.isOwn(row)) continue;
+    throw new DrayError("GUARD_NOT_TENANT", { seq: chunk.seq, table: table.id, key: table.keyLabel(row) });
+  }
+  // Where another unique index is there, stale rows of the range could hold each other's values.
+  const keep = table.spec.uniqueIndexes.length > 0 ? NO_KEYS : new Set(rows.map(loadTextKey(table.spec)));
+  await clearRange(session, table, chunk, keep, signal);
+  try {
+    await upsertRows(session, table, rows, signal);
+  } catch (error) {
+    throw await nameRow(error, session, table, chunk, rows, signal);
+  }
+}
+
+/** W4: the tenant's rows of the range that are neither kept nor left to the stream. Keys first, then by primary key. */
+async function clearRange(
+  session: MysqlSession,
+  table: TableStatements,
+  chunk: ChunkUnit,
+  keep: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<void> {
+  const present = await ownKeys(session, table, chunk.range, signal);
+  if (present.length === 0) return;
+  const leftOut = new Set(chunk.leftOut.map(keyText));
+  const stale = present.filter(({ text }) => !keep.has(text) && !leftOut.has(text)).map(({ values }) => values);
+  await deleteKeys(session, table, stale, signal);
+}
+
+/** The transaction is still open after a refused statement: the row that it was about is found one by one. */
+async function nameRow(
+  error: unknown,
+  session: MysqlSession,
+  table: TableStatements,
+  { seq }: ChunkUnit,
+  rows: readonly CanonicalRow[],
+  signal: AbortSignal,
+): Promise<unknown> {
+  if (!worthTheOrder(error) || session.isLost) return error;
+  for (const row of rows) {
+    try {
+      await upsertRows(session, table, [row], signal);
+    } catch (single) {
+      return named(single, { table, row, seq });
+    }
+  }
+  return error;
+}

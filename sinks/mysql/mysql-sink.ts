@@ -1,0 +1,130 @@
+import { connectMysql, type MysqlAddress, type MysqlSession } from "../../connectors/mysql/client.ts";
+import type { Clock } from "../../pipeline/clock.ts";
+import type { LaneId } from "../../pipeline/entry.ts";
+import { DrayError } from "../../pipeline/errors.ts";
+import type { Probe } from "../../pipeline/probe.ts";
+import type { LaneSink, LaneTarget, RemovedRows, Sink } from "../sink.ts";
+import { AppliersRow } from "./applier-epoch.ts";
+import { removeTenantRows } from "./cleanup.ts";
+import { LaneTransaction } from "./lane-transaction.ts";
+import { MysqlLaneSink, tableStatements } from "./mysql-lane-sink.ts";
+import { SinkSessions } from "./sink-sessions.ts";
+
+export type MysqlSinkOptions = {
+  readonly address: MysqlAddress;
+  /** The schema of Drayage's own tables in this cluster; it must exist (M). */
+  readonly draySchema: string;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  /** Connections that write at once. */
+  readonly sessions?: number;
+  /** Why opening a lane waits. */
+  readonly onRetry?: (error: Error) => void;
+};
+
+const DEFAULT_SESSIONS = 4;
+
+/** Writes MySQL targets. One per target server; each lane has its own sessions, which a later applier can end (A7). */
+export class MysqlSink implements Sink {
+  readonly kind = "mysql";
+  readonly #options: MysqlSinkOptions;
+  readonly #lanes = new Set<LaneSink>();
+
+  constructor(options: MysqlSinkOptions) {
+    this.#options = options;
+  }
+
+  async open(target: LaneTarget, signal: AbortSignal): Promise<LaneSink> {
+    const { address, draySchema: schema, clock, probe, sessions = DEFAULT_SESSIONS } = this.#options;
+    const { lane } = target;
+    const appliers = new AppliersRow({ schema, lane });
+    const { epoch, load } = await this.#once(
+      async (session) => ({
+        epoch: await appliers.raise(session, signal, (error) => this.#options.onRetry?.(error)),
+        load: await loadSupport(session, signal),
+      }),
+      signal,
+    );
+    await probe("apply.after-epoch", { lane, epoch });
+    const living = new Set<MysqlSession>();
+    let registering: Promise<unknown> = Promise.resolve();
+    const onConnected = (session: MysqlSession, until: AbortSignal): Promise<void> => {
+      for (const other of living) if (other.isLost) living.delete(other);
+      living.add(session);
+      // One after the other, so that an older list never replaces a newer one.
+      const mine = registering.then(() => appliers.register(session, epoch, [...living], until));
+      registering = mine.catch(() => {});
+      return mine;
+    };
+    const attributes = { dray_lane: lane, dray_epoch: String(epoch) };
+    const writers = new SinkSessions({ address, size: sessions, attributes, clock, onConnected });
+    const control = new SinkSessions({ address, size: 1, attributes, clock, onConnected });
+    const onClose = async () => {
+      this.#lanes.delete(sink);
+      await Promise.all([writers.close(), control.close()]);
+    };
+    const options = { target, epoch, schema, address, appliers, writers, control, sessions, load, clock, probe };
+    const sink = new MysqlLaneSink({ ...options, onClose });
+    this.#lanes.add(sink);
+    try {
+      await control.connectAll(signal);
+      await writers.connectAll(signal);
+    } catch (error) {
+      await onClose();
+      throw error;
+    }
+    return sink;
+  }
+
+  /** Removes what was copied, table by table, the last one first; only after the lane was closed for good (C5). */
+  async removeRows(
+    target: LaneTarget,
+    onBatch: (table: string, rows: number) => void,
+    signal: AbortSignal,
+  ): Promise<RemovedRows> {
+    const { draySchema: schema, clock, probe } = this.#options;
+    const appliers = new AppliersRow({ schema, lane: target.lane });
+    return this.#once(async (session) => {
+      const epoch = await closedEpoch(session, appliers, target.lane, signal);
+      const transaction = new LaneTransaction({ schema, lane: target.lane, epoch, appliers, lanes: "closed", probe });
+      const removed: Record<string, number> = {};
+      for (const [id, table] of [...tableStatements(target)].reverse()) {
+        const use = <T>(work: (one: MysqlSession) => Promise<T>) => work(session);
+        const batch = (rows: number) => onBatch(id, rows);
+        const options = { table, transaction, use, clock, probe, onBatch: batch };
+        removed[id] = (await removeTenantRows(options, signal)).rows;
+      }
+      return removed;
+    }, signal);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#lanes].map((lane) => lane.close()));
+  }
+
+  async #once<T>(work: (session: MysqlSession) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const session = await connectMysql(this.#options.address, { side: "sink", signal });
+    try {
+      return await work(session);
+    } finally {
+      await session.close();
+    }
+  }
+}
+
+async function closedEpoch(
+  session: MysqlSession,
+  appliers: AppliersRow,
+  lane: LaneId,
+  signal: AbortSignal,
+): Promise<number> {
+  const row = await appliers.read(session, signal);
+  if (row?.closed !== "1") throw new DrayError("LANE_NOT_CLOSED", { lane });
+  return Number(row.epoch);
+}
+
+/** With another autoinc lock mode a load would keep neighbours' inserts waiting until it ends. */
+async function loadSupport(session: MysqlSession, signal: AbortSignal): Promise<"allowed" | "refused"> {
+  const [row] = await session.query("SELECT @@local_infile AS load_local, @@innodb_autoinc_lock_mode AS autoinc", signal);
+  return row?.["load_local"] === "1" && row["autoinc"] === "2" ? "allowed" : "refused";
+}
