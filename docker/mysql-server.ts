@@ -100,7 +100,7 @@ export async function startMysqlProcess(options: {
       return runningServer({ name: server.name, address, runner, version: binaries.version, dataDir });
     } catch (error) {
       lastError = error;
-      if (!/port|bind/i.test(String(error))) break;
+      if (!/Bind on TCP|another mysqld server running on port/.test(String(error))) break;
     }
   }
   throw lastError;

@@ -55,9 +55,11 @@ async function provide(servers: Servers, path: string): Promise<unknown> {
     case "/kafka":
       return { brokers: (await servers.kafka()).brokers };
     case "/own/mysql":
-      return await servers.prepare("mysql");
+      await servers.prepare("mysql");
+      return null;
     case "/own/kafka":
-      return await servers.prepare("kafka");
+      await servers.prepare("kafka");
+      return null;
     default:
       throw new Error(`nothing is shared under ${path}`);
   }
@@ -87,14 +89,14 @@ export function describeWithKafka(name: string, tests: (kafka: SharedKafka) => v
 
 /** Tests that start, stop or kill servers of their own, by `openServers()` in the test file. */
 export function describeWithOwnServers(name: string, kinds: readonly Kind[], tests: () => void | Promise<void>): void {
-  const needs = async (): Promise<Reply<undefined>> => {
+  const needs = async (): Promise<Reply<null>> => {
     for (const kind of kinds) {
-      const reply = await ask<undefined>(`/own/${kind}`);
+      const reply = await ask<null>(`/own/${kind}`);
       if (!("servers" in reply)) return reply;
     }
-    return { servers: undefined };
+    return { servers: null };
   };
-  describeWith<undefined>(name, { needs, placeholder: undefined, tests });
+  describeWith<null>(name, { needs, placeholder: null, tests });
 }
 
 function describeWith<T>(
