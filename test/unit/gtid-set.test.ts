@@ -33,7 +33,7 @@ describe("GTID sets (M4)", () => {
           expect(a.intersection(b).has(one)).toBe(ma.has(text) && mb.has(text));
           expect(a.minus(b).has(one)).toBe(ma.has(text) && !mb.has(text));
         }
-        expect(a.isSubsetOf(b)).toBe(ma.isSubsetOf(mb));
+        expect(a.isSubsetOf(b)).toBe([...ma].every((text) => mb.has(text)));
         expect(a.count()).toBe(BigInt(ma.size));
         expect(a.isEmpty).toBe(ma.size === 0);
       }),

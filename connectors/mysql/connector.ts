@@ -1,0 +1,182 @@
+import type { Clock } from "../../pipeline/clock.ts";
+import type { Bound, KeyRange } from "../../pipeline/coverage.ts";
+import type { LaneId, Mark, MarkKind, Position } from "../../pipeline/entry.ts";
+import { isDrayError } from "../../pipeline/errors.ts";
+import type { ChunkBudget, ChunkRows, Connector, LaneFeed, LaneSource } from "../connector.ts";
+import { Chunks } from "./chunks.ts";
+import type { MysqlAddress } from "./client.ts";
+import { ensureDraySchema } from "./installation.ts";
+import { Marks } from "./marks.ts";
+import { parsePosition } from "./position.ts";
+import { ReaderHub } from "./reader-hub.ts";
+import { SessionPool } from "./session-pool.ts";
+import { fingerprintOf, VISIBLE_WITHIN_MS } from "./source-history.ts";
+
+export type MysqlConnectorOptions = {
+  readonly address: MysqlAddress;
+  /** Drayage's own schema on this server, `dray` unless the cluster's configuration names another. */
+  readonly draySchema: string;
+  readonly installationId: string;
+  readonly clock: Clock;
+  /**
+   * Where every lane of this server stands in its log, lanes that are not attached too: marks below the lowest are
+   * deleted (M1). Without it none ever is.
+   */
+  readonly lanePositions?: () => Promise<readonly Position[]>;
+  readonly heartbeatMs?: number;
+  /** Sessions for chunk reads. */
+  readonly readers?: number;
+  /** How long a commit may take to be counted in gtid_executed after its event was read: semi-sync's timeout. */
+  readonly visibleWithinMs?: number;
+};
+
+const HEARTBEAT_MS = 250;
+const HEARTBEAT_TIMEOUT_MS = 5_000;
+const TRIM_MS = 10_000;
+const MARK_SESSIONS = 3;
+const READERS = 4;
+
+/** Reads one MySQL server for all moves that begin there. Connects when first used; `close` ends every feed. */
+export class MysqlConnector implements Connector {
+  readonly kind = "mysql";
+  readonly #options: MysqlConnectorOptions;
+  readonly #marking: SessionPool;
+  readonly #reading: SessionPool;
+  readonly #marks: Marks;
+  readonly #hub: ReaderHub;
+  readonly #chunks: Chunks;
+  readonly #closing = new AbortController();
+  #prepared: Promise<void> | null = null;
+  #beating: Promise<void> | null = null;
+  #trimmedAtMs: number;
+
+  constructor(options: MysqlConnectorOptions) {
+    const { address, draySchema, clock } = options;
+    this.#options = options;
+    this.#trimmedAtMs = clock.monotonicMs();
+    this.#marking = new SessionPool({ address, size: MARK_SESSIONS, attributes: { dray_role: "marks" } });
+    this.#reading = new SessionPool({
+      address,
+      size: options.readers ?? READERS,
+      attributes: { dray_role: "snapshot" },
+    });
+    this.#marks = new Marks({
+      pool: this.#marking,
+      draySchema,
+      clock,
+      readServerUuid: () => this.#hub.serverUuid,
+    });
+    this.#hub = new ReaderHub({
+      pool: this.#marking,
+      environment: {
+        address,
+        draySchema,
+        clock,
+        isOurs: (row) => this.#marks.isOurs(row),
+        visibleWithinMs: options.visibleWithinMs ?? VISIBLE_WITHIN_MS,
+      },
+    });
+    this.#chunks = new Chunks({ pool: this.#reading });
+  }
+
+  async attach(source: LaneSource, from: Position | null, epoch: number, signal: AbortSignal): Promise<LaneFeed> {
+    this.#beating ??= this.#beat();
+    if (from !== null) return this.#hub.resume(source, from);
+    await this.#prepare(signal);
+    return await this.#hub.begin(source, epoch, this.#marks, signal);
+  }
+
+  async mark(scope: LaneId, epoch: number, kind: MarkKind, signal: AbortSignal): Promise<Mark> {
+    await this.#prepare(signal);
+    return await this.#marks.commit({ scope, epoch, kind }, signal);
+  }
+
+  /** M3. */
+  markedAtMs(nonce: string): number | null {
+    return this.#marks.sentAtMs(nonce) ?? null;
+  }
+
+  async nextBound(
+    source: LaneSource,
+    table: string,
+    after: Bound | null,
+    budget: ChunkBudget,
+    signal: AbortSignal,
+  ): Promise<Bound | null> {
+    return await this.#chunks.nextBound(source, table, after, budget, signal);
+  }
+
+  async readRange(source: LaneSource, range: KeyRange, signal: AbortSignal): Promise<ChunkRows> {
+    return await this.#chunks.readRange(source, range, signal);
+  }
+
+  async fingerprint(signal: AbortSignal): Promise<string> {
+    const read = this.#hub.serverUuid;
+    const found = await this.#reading.use((session) => fingerprintOf(session, signal), signal);
+    return `${found} reads=${read}`;
+  }
+
+  async countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>> {
+    return await this.#chunks.countRows(source, signal);
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("the connector is closed"));
+    await this.#beating;
+    await this.#hub.close();
+    await Promise.all([this.#marking.close(), this.#reading.close()]);
+  }
+
+  /** Once a process, unless it fails. */
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { draySchema, installationId } = this.#options;
+    this.#prepared ??= this.#marking.use(
+      (session) => ensureDraySchema(session, { schema: draySchema, installationId }, signal),
+      signal,
+    );
+    const prepared = this.#prepared;
+    try {
+      await prepared;
+    } catch (error) {
+      if (this.#prepared === prepared) this.#prepared = null;
+      throw error;
+    }
+  }
+
+  /** M3: one row a server, for all its lanes, while one of them is read (and its history checked: M6). */
+  async #beat(): Promise<void> {
+    const { clock, heartbeatMs = HEARTBEAT_MS } = this.#options;
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      const beganMs = clock.monotonicMs();
+      if (this.#hub.serverUuid !== null) await this.#beatOnce(signal);
+      const restMs = heartbeatMs - (clock.monotonicMs() - beganMs);
+      await clock.sleep(Math.max(1, restMs), signal).catch(() => {});
+    }
+  }
+
+  async #beatOnce(signal: AbortSignal): Promise<void> {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(HEARTBEAT_TIMEOUT_MS)]);
+    try {
+      await this.#prepare(limit);
+      await this.#marks.commit({ scope: "server", epoch: 0, kind: "heartbeat" }, limit);
+      await this.#trimSometimes(limit);
+      this.#hub.heartbeats(null);
+    } catch (error) {
+      if (signal.aborted) return;
+      // The stream may well go on; without heartbeats its lag is unknown, and the gate says so.
+      if (isDrayError(error, "DRAY_SCHEMA_TAKEN")) this.#hub.stopAll(error);
+      else this.#hub.heartbeats(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
+  async #trimSometimes(signal: AbortSignal): Promise<void> {
+    const { clock, lanePositions } = this.#options;
+    if (lanePositions === undefined || clock.monotonicMs() - this.#trimmedAtMs < TRIM_MS) return;
+    this.#trimmedAtMs = clock.monotonicMs();
+    const taken = (await lanePositions()).map((position) => parsePosition(position).mark);
+    if (taken.length === 0 || taken.some((mark) => mark === null)) return;
+    const lowest = taken.reduce((low, mark) => (mark !== null && mark.id < low ? mark.id : low), taken[0]?.id ?? 0n);
+    await this.#marks.deleteBelow(lowest, signal);
+  }
+}

@@ -1,0 +1,301 @@
+import { randomInt } from "node:crypto";
+import { reasonOf } from "../../pipeline/backoff.ts";
+import type { Clock } from "../../pipeline/clock.ts";
+import { DrayError, isDrayError } from "../../pipeline/errors.ts";
+import { BinlogStream } from "./binlog-stream.ts";
+import { connectMysql, type MysqlAddress, type MysqlSession } from "./client.ts";
+import type { MarkRow } from "./dray-rows.ts";
+import { GtidSet } from "./gtid-set.ts";
+import type { LaneCursor } from "./lane-cursor.ts";
+import { mysqlError } from "./mysql-errors.ts";
+import type { MysqlPosition } from "./position.ts";
+import { checkHistory } from "./source-history.ts";
+import { TransactionReader } from "./transaction-reader.ts";
+
+export type ReaderEnvironment = {
+  readonly address: MysqlAddress;
+  readonly draySchema: string;
+  readonly clock: Clock;
+  readonly isOurs: (row: MarkRow) => boolean;
+  /** How long a commit may take to be counted after its event was read. */
+  readonly visibleWithinMs: number;
+};
+
+export type ReaderKind = "shared" | "detached";
+
+/** Of lanes that begin together: one that is further behind than this reads alone first (M9). */
+const CATCH_UP_TRANSACTIONS = 50_000n;
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 5_000;
+const REBALANCE_MS = 500;
+/** ER_SOURCE_FATAL_ERROR_READING_BINLOG: M6 says on the next connect whether it was a purge; else it is a setting. */
+const DUMP_REFUSED = 1236;
+const MOST_REFUSALS = 3;
+
+/**
+ * One binlog connection and the lanes on it: connects, checks each lane's history (M6), reads, and connects again from
+ * where its lanes stand. It pauses only where every lane waits for the log; it never waits for one of several (M9).
+ */
+export class ServerReader {
+  readonly kind: ReaderKind;
+  readonly #environment: ReaderEnvironment;
+  readonly #onLeft: (lane: LaneCursor) => void;
+  readonly #onTransaction: (() => void) | undefined;
+  readonly #lanes = new Set<LaneCursor>();
+  readonly #closing = new AbortController();
+  readonly #running: Promise<void>;
+  #transactions: TransactionReader | null = null;
+  #stream: BinlogStream | null = null;
+  #serverUuid: string | null = null;
+  #needsBalance = false;
+  #timer: NodeJS.Timeout | null = null;
+  #wake: (() => void) | null = null;
+  #refusals = 0;
+  #failures = 0;
+
+  constructor(options: {
+    readonly kind: ReaderKind;
+    readonly environment: ReaderEnvironment;
+    /** A lane that is slow, or too far behind, goes on elsewhere. It has left already, at a place that it knows. */
+    readonly onLeft: (lane: LaneCursor) => void;
+    readonly onTransaction?: () => void;
+  }) {
+    this.kind = options.kind;
+    this.#environment = options.environment;
+    this.#onLeft = options.onLeft;
+    this.#onTransaction = options.onTransaction;
+    this.#running = this.#run();
+  }
+
+  get lanes(): ReadonlySet<LaneCursor> {
+    return this.#lanes;
+  }
+
+  /** Null unless it is connected now. */
+  get serverUuid(): string | null {
+    return this.#transactions === null ? null : this.#serverUuid;
+  }
+
+  /** Set while connected: what has been read to its end. */
+  get completed(): GtidSet | null {
+    return this.#transactions?.completed ?? null;
+  }
+
+  /** While connected: whether a lane at this position would miss nothing here. */
+  canTake(position: MysqlPosition): boolean {
+    const transactions = this.#transactions;
+    if (transactions === null || position.partial !== null) return false;
+    const { inside, completed } = transactions;
+    return completed.isSubsetOf(position.completed) && (inside === null || position.completed.has(inside));
+  }
+
+  /** Before it is connected, any lane; from then on, one that `canTake` or that still awaits its start mark. */
+  join(lane: LaneCursor): void {
+    this.#lanes.add(lane);
+    this.#transactions?.add(lane);
+    this.#wake?.();
+  }
+
+  /** The lane keeps what it was given; it stands at a place from where any reader can go on. */
+  leave(lane: LaneCursor): void {
+    if (!this.#lanes.has(lane)) return;
+    this.#drop(lane);
+    this.#balance();
+  }
+
+  /** A lane's buffer became full, or has room again. */
+  balanceSoon(change: "full" | "room"): void {
+    if (change === "full") this.#needsBalance = true;
+    else this.#balance();
+    this.#wake?.();
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("the reader is closed"));
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#wake?.();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#laneWithRoom(signal);
+        await this.#readOnce(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        await this.#failed(error instanceof Error ? error : new Error(String(error)), signal);
+      }
+    }
+  }
+
+  async #laneWithRoom(signal: AbortSignal): Promise<void> {
+    while (![...this.#lanes].some((lane) => !lane.isStopped && !lane.feed.isFull)) {
+      if (signal.aborted) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  async #failed(error: Error, signal: AbortSignal): Promise<void> {
+    const known = this.#described(error);
+    if (known.problem.retry !== "backoff") {
+      for (const lane of this.#lanes) lane.stop(known);
+      return;
+    }
+    for (const lane of this.#lanes) lane.feed.waits(known.message);
+    const delayMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures++);
+    await this.#environment.clock.sleep(delayMs * (0.5 + Math.random() / 2), signal).catch(() => {});
+  }
+
+  #described(error: Error): DrayError {
+    if (isDrayError(error)) return error;
+    const { host, port } = this.#environment.address;
+    const server = `${host}:${port}`;
+    const { errno, code } = error as { errno?: number; code?: string };
+    if (errno === DUMP_REFUSED && ++this.#refusals < MOST_REFUSALS) {
+      return new DrayError("MYSQL_TRANSIENT", { server, message: error.message }, error);
+    }
+    if (code === undefined) return new DrayError("MYSQL_TRANSIENT", { server, message: reasonOf(error) }, error);
+    return mysqlError(error, server, "run");
+  }
+
+  async #readOnce(signal: AbortSignal): Promise<void> {
+    const { address, clock } = this.#environment;
+    const session = await connectMysql(address, { side: "source", signal });
+    let serverId: number;
+    try {
+      await this.#checkLanes(session, signal);
+      serverId = await freeServerId(session, signal);
+      await this.#checkLanes(session, signal);
+      this.#serverUuid = session.serverUuid;
+    } finally {
+      session.destroy();
+    }
+    const start = this.#start();
+    if (start === null) return;
+    const transactions = new TransactionReader({
+      completed: start,
+      serverUuid: this.#serverUuid,
+      draySchema: this.#environment.draySchema,
+      isOurs: this.#environment.isOurs,
+      ...(this.#onTransaction && { onEnd: this.#onTransaction }),
+    });
+    for (const lane of this.#lanes) transactions.add(lane);
+    const ended = Promise.withResolvers<never>();
+    const onAbort = () => ended.reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const stream = new BinlogStream({
+      server: address,
+      serverId,
+      completed: start.toString(),
+      clock,
+      onEvent: (event) => {
+        if (this.#transactions === null) this.#connected(transactions);
+        transactions.take(event);
+        if (this.#needsBalance) this.#balance();
+      },
+      onFailure: (error) => ended.reject(error),
+    });
+    this.#stream = stream;
+    try {
+      await ended.promise;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      for (const lane of this.#lanes) lane.rebase(transactions.completed);
+      this.#transactions = null;
+      this.#stream = null;
+      await stream.close();
+    }
+  }
+
+  #connected(transactions: TransactionReader): void {
+    // Lanes that joined while the dump was being asked for: those it can serve, for the others it is too late.
+    for (const lane of this.#lanes) {
+      if (transactions.lanes.has(lane)) continue;
+      if (transactions.completed.isSubsetOf(lane.position(new GtidSet()).completed)) transactions.add(lane);
+      else {
+        this.#lanes.delete(lane);
+        this.#onLeft(lane);
+      }
+    }
+    this.#transactions = transactions;
+    this.#failures = 0;
+    this.#refusals = 0;
+    for (const lane of this.#lanes) lane.feed.connected(this.kind);
+  }
+
+  async #checkLanes(session: MysqlSession, signal: AbortSignal): Promise<void> {
+    const checked = new Set<LaneCursor>();
+    for (;;) {
+      const lane = [...this.#lanes].find((one) => !checked.has(one) && !one.isStopped);
+      if (lane === undefined) return;
+      checked.add(lane);
+      try {
+        await checkHistory(session, lane.position(new GtidSet()), this.#environment, signal);
+      } catch (error) {
+        // A position that the server cannot serve fails that lane only (M9).
+        if (!isDrayError(error) || error.problem.retry === "backoff") throw error;
+        lane.stop(error);
+      }
+    }
+  }
+
+  /** What every lane here has; lanes far behind the foremost are sent away first. Null where no lane is left. */
+  #start(): GtidSet | null {
+    const positions = new Map(
+      [...this.#lanes].filter((lane) => !lane.isStopped).map((lane) => [lane, lane.position(new GtidSet()).completed]),
+    );
+    const foremost = new GtidSet();
+    for (const completed of positions.values()) foremost.addAll(completed);
+    let start: GtidSet | null = null;
+    for (const [lane, completed] of positions) {
+      if (this.kind === "shared" && foremost.minus(completed).count() > CATCH_UP_TRANSACTIONS) {
+        this.#lanes.delete(lane);
+        this.#onLeft(lane);
+      } else start = start === null ? completed.clone() : start.intersection(completed);
+    }
+    return start;
+  }
+
+  #balance(): void {
+    this.#needsBalance = false;
+    const lanes = [...this.#lanes].filter((lane) => !lane.isStopped);
+    const full = lanes.filter((lane) => lane.feed.isFull);
+    if (full.length === 0) return this.#stream?.resume();
+    if (this.kind === "shared" && lanes.some((lane) => lane.feed.isTaking && !lane.feed.isFull)) {
+      for (const lane of full) {
+        this.#drop(lane);
+        this.#onLeft(lane);
+      }
+      return this.#stream?.resume();
+    }
+    // Nobody takes: the log itself refuses, and every lane waits together (M9: LOG_FULL).
+    this.#stream?.pause();
+    if (this.#timer) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#balance();
+    }, REBALANCE_MS);
+    this.#timer.unref();
+  }
+
+  #drop(lane: LaneCursor): void {
+    this.#lanes.delete(lane);
+    lane.rebase(this.#transactions?.completed ?? new GtidSet());
+    this.#transactions?.remove(lane);
+  }
+}
+
+/** The server ends a dump whose id another one uses: high and random, and none that it knows of. */
+async function freeServerId(session: MysqlSession, signal: AbortSignal): Promise<number> {
+  const rows = await session.query("SHOW REPLICAS", signal);
+  const [own] = await session.query<{ id: string }>("SELECT @@server_id AS id", signal);
+  const taken = new Set([own?.id, ...rows.map((row) => row["Server_Id"])]);
+  for (;;) {
+    const id = randomInt(0x8000_0000, 0xffff_ffff);
+    if (!taken.has(String(id))) return id;
+  }
+}
