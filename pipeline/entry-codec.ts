@@ -120,13 +120,22 @@ export async function openBody(entry: LogEntry, chunkStore: ChunkStore): Promise
   }
   if (body.plainBytes === 0) return NOTHING;
   if (body.encoding === "plain") return stored;
-  const options = { maxOutputLength: body.plainBytes };
-  const plain =
-    body.plainBytes > OFF_THREAD_ABOVE_BYTES
+  const plain = await inflate(stored, body.plainBytes, { lane, seq, offset: entry.offset });
+  if (plain.length === body.plainBytes) return plain;
+  throw new DrayError("LOG_CORRUPT", { lane, seq, plainBytes: plain.length, expectedBytes: body.plainBytes });
+}
+
+async function inflate(
+  stored: Uint8Array,
+  plainBytes: number,
+  where: Readonly<Record<string, unknown>>,
+): Promise<Uint8Array> {
+  const options = { maxOutputLength: plainBytes };
+  try {
+    return plainBytes > OFF_THREAD_ABOVE_BYTES
       ? await inflateInPool(stored, options)
       : zstdDecompressSync(stored, options);
-  if (plain.length !== body.plainBytes) {
-    throw new DrayError("LOG_CORRUPT", { lane, seq, plainBytes: plain.length, expectedBytes: body.plainBytes });
+  } catch (error) {
+    throw new DrayError("LOG_CORRUPT", { ...where, expectedBytes: plainBytes, reason: "it does not inflate" }, error);
   }
-  return plain;
 }

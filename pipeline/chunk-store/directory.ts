@@ -38,7 +38,7 @@ export class DirectoryChunkStore implements ChunkStore {
       }
       await syncFolder(dirname(path));
     } catch (error) {
-      await rm(path, { force: true });
+      await rm(path, { force: true }).catch(() => {});
       throw storeError(error, key);
     }
     return { key, sha256: hash("sha256", body), bytes: body.length };
