@@ -99,12 +99,27 @@ async function lock() {
     } catch (error) {
       if (error.code !== "EEXIST") throw error;
     }
-    if (isStale()) rmSync(lockFile, { force: true });
+    if (isStale()) breakLock();
     else {
       if (waits === 4) process.stderr.write("waiting for another run that installs dependencies\n");
       await new Promise((resolve) => setTimeout(resolve, 250));
     }
   }
+}
+
+/** One at a time, and looked at once more: of two that see a dead owner, the slower must not take the lock of the faster. */
+function breakLock() {
+  const breaking = `${lockFile}-breaking`;
+  try {
+    writeFileSync(breaking, "", { flag: "wx" });
+  } catch {
+    // Whoever broke it was killed half way.
+    if (Date.now() - (statSync(breaking, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > 10_000)
+      rmSync(breaking, { force: true });
+    return;
+  }
+  if (isStale()) rmSync(lockFile, { force: true });
+  rmSync(breaking, { force: true });
 }
 
 function unlock() {

@@ -1,5 +1,15 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -73,22 +83,26 @@ export async function lock(path: string, onWait: () => void): Promise<() => void
   }
 }
 
+/** One at a time, and looked at once more: of two that see a dead owner, the slower must not take the lock of the faster. */
 function breakStale(path: string): void {
-  const owner = readOwner(path);
-  if (owner === null || isAlive(owner)) return;
-  // Renamed first: of two that see the same dead owner one wins, and what it took is looked at once more.
-  const taken = `${path}.stale.${process.pid}.${randomBytes(4).toString("hex")}`;
+  if (!isStale(path)) return;
+  const breaking = `${path}.breaking`;
   try {
-    renameSync(path, taken);
-  } catch {
+    writeFileSync(breaking, "", { flag: "wx" });
+  } catch (error) {
+    if (!isCode(error, "EEXIST")) throw error;
+    const sinceMs = statSync(breaking, { throwIfNoEntry: false })?.mtimeMs;
+    // Whoever broke it was killed half way.
+    if (sinceMs !== undefined && Date.now() - sinceMs > 10_000) rmSync(breaking, { force: true });
     return;
   }
-  const moved = readOwner(taken);
-  try {
-    if (moved !== null && isAlive(moved)) linkSync(taken, path);
-  } finally {
-    rmSync(taken, { force: true });
-  }
+  if (isStale(path)) rmSync(path, { force: true });
+  rmSync(breaking, { force: true });
+}
+
+function isStale(path: string): boolean {
+  const owner = readOwner(path);
+  return owner !== null && !isAlive(owner);
 }
 
 function readOwner(path: string): ProcessIdentity | null {
