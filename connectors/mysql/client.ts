@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import mysql from "mysql2/promise";
 import { DrayError } from "../../pipeline/errors.ts";
-import { mysqlError } from "./mysql-errors.ts";
+import { classifyMysqlError, mysqlError } from "./mysql-errors.ts";
 import { readBackStatement, SESSION_SETTINGS, SINK_SETTINGS, setStatement, settingsNotTaken } from "./session.ts";
 
 export { quoteIdentifier, quoteTable } from "./identifier.ts";
@@ -225,18 +225,18 @@ export class MysqlSession {
     if (this.#lost !== null) throw mysqlError(lost(), this.server, "run");
     if (signal?.aborted) throw mysqlError(aborted(), this.server, "run");
     let onAbort: (() => void) | undefined;
-    const abort = signal
-      ? new Promise<never>((_, reject) => {
-          onAbort = () => {
-            this.destroy();
-            reject(aborted());
-          };
-          signal.addEventListener("abort", onAbort, { once: true });
-        })
-      : null;
     try {
-      return await (abort ? Promise.race([statement(), abort]) : statement());
+      if (!signal) return await statement();
+      const abort = new Promise<never>((_, reject) => {
+        onAbort = () => {
+          this.destroy();
+          reject(aborted());
+        };
+        signal.addEventListener("abort", onAbort, { once: true });
+      });
+      return await Promise.race([statement(), abort]);
     } catch (error) {
+      if (classifyMysqlError(error).connectionLost) this.#lost ??= error;
       throw mysqlError(error, this.server, "run");
     } finally {
       if (onAbort) signal?.removeEventListener("abort", onAbort);

@@ -123,6 +123,9 @@ function codeOf(error: unknown): string {
   if (typeof error === "object" && error !== null && "code" in error && typeof error.code === "string") {
     return error.code;
   }
+  // What mysql2 says, without a code, of a connection that has ended meanwhile.
+  if (error instanceof Error && /closed state|connection is closed/i.test(error.message))
+    return "PROTOCOL_CONNECTION_LOST";
   return number === undefined ? "UNKNOWN" : `MYSQL_${number}`;
 }
 

@@ -1,0 +1,147 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { connectMysql, type MysqlSession, quoteTable, SESSION_SETTINGS } from "../../connectors/mysql/client.ts";
+import { classifyMysqlError } from "../../connectors/mysql/mysql-errors.ts";
+import { isDrayError } from "../../pipeline/errors.ts";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+
+describeWithMysql("MySQL sessions", (mysql) => {
+  const schema = `dray_test_client_${process.pid}_${Math.floor(Math.random() * 1e9)}`;
+  const table = quoteTable(schema, "t");
+  let one: MysqlSession;
+  let two: MysqlSession;
+  beforeAll(async () => {
+    one = await connectMysql(mysql.b, { side: "sink", attributes: { lane: "m.db.f1", epoch: "7" } });
+    two = await connectMysql(mysql.b, { side: "sink" });
+    await one.run(`CREATE SCHEMA ${schema}`);
+    await one.run(`CREATE TABLE ${table} (id INT PRIMARY KEY, u INT UNIQUE, s VARCHAR(5))`);
+  });
+  afterAll(async () => {
+    await two?.close();
+    const last = await connectMysql(mysql.b, { side: "sink" });
+    await last.run(`DROP SCHEMA IF EXISTS ${schema}`);
+    await last.close();
+    await one?.close();
+  });
+  const caught = async (work: Promise<unknown>) => {
+    const error = await work.then(
+      () => null,
+      (failure: unknown) => failure,
+    );
+    if (!isDrayError(error)) throw new Error(`no DrayError: ${error}`);
+    return { code: error.code, text: `${error.message}`, failure: classifyMysqlError(error), facts: error.facts };
+  };
+
+  test("A6: sets its own settings, whatever the server's are, and A7 carries attributes", async () => {
+    const [row] = await one.query("SELECT @@sql_mode AS m, @@time_zone AS z, @@foreign_key_checks AS f");
+    expect(row).toMatchObject({ z: "+00:00", f: "0" });
+    expect(row?.["m"]?.split(",").sort()).toEqual((SESSION_SETTINGS["sql_mode"] as string).split(",").sort());
+    const attributes = await one.query(
+      `SELECT ATTR_NAME AS n, ATTR_VALUE AS v FROM performance_schema.session_connect_attrs WHERE PROCESSLIST_ID = ${one.connectionId}`,
+    );
+    expect(Object.fromEntries(attributes.map((attribute) => [attribute["n"], attribute["v"]]))).toMatchObject({
+      lane: "m.db.f1",
+      epoch: "7",
+      program_name: "drayage",
+    });
+    expect(one.serverUuid).toMatch(/^[0-9a-f-]{36}$/);
+    expect(one.serverUuid).toBe(two.serverUuid);
+  });
+
+  test("A5: LOAD DATA says what it skipped and warned of, and takes a body of several slices whole", async () => {
+    const load = (body: string) =>
+      one.loadData(`LOAD DATA LOCAL INFILE 'x' INTO TABLE ${table} CHARACTER SET binary (id, u, s)`, Buffer.from(body));
+    await one.run("START TRANSACTION");
+    const many = Array.from({ length: 200_000 }, (_, i) => `${i}\t${i}\tabcde\n`).join("");
+    expect(many.length).toBeGreaterThan(3 << 20);
+    expect(await load(many)).toEqual({ rows: 200_000, skipped: 0, warnings: 0 });
+    expect(await load("1\t300000\ta\n300001\t5\tb\n")).toMatchObject({ rows: 2, skipped: 2, warnings: 2 });
+    expect((await load("300002\t300002\ttoolong\n")).warnings).toBe(1);
+    expect(await load("")).toEqual({ rows: 0, skipped: 0, warnings: 0 });
+    await one.run("ROLLBACK");
+    expect(await one.query(`SELECT COUNT(*) AS n FROM ${table}`)).toEqual([{ n: "0" }]);
+  });
+
+  test("A5: a LOAD DATA that throws destroys its connection and leaves nothing behind", async () => {
+    const session = await connectMysql(mysql.b, { side: "sink" });
+    await session.run("START TRANSACTION");
+    await session.run(`INSERT INTO ${table} VALUES (1, 1, 'a')`);
+    const sql = `LOAD DATA LOCAL INFILE 'x' INTO TABLE ${quoteTable(schema, "missing")}`;
+    expect(await caught(session.loadData(sql, Buffer.from("1\n")))).toMatchObject({ code: "MYSQL_REFUSED" });
+    expect(session.isLost).toBe(true);
+    await expect.poll(() => one.query(`SELECT COUNT(*) AS n FROM ${table}`)).toEqual([{ n: "0" }]);
+  });
+
+  describe("A8: errors are told apart", () => {
+    test("a lock wait is transient, a duplicate is the guard's, and no row value gets into the text (K5)", async () => {
+      await one.run(`REPLACE INTO ${table} VALUES (1, 987654, 'a')`);
+      await one.run("SET SESSION innodb_lock_wait_timeout = 1");
+      await two.run("START TRANSACTION");
+      await two.run(`UPDATE ${table} SET s = 'b' WHERE id = 1`);
+      const wait = await caught(one.run(`UPDATE ${table} SET s = 'c' WHERE id = 1`));
+      expect(wait).toMatchObject({ code: "MYSQL_TRANSIENT", failure: { kind: "transient", connectionLost: false } });
+      await two.run("ROLLBACK");
+      const duplicate = await caught(one.run(`INSERT INTO ${table} VALUES (2, 987654, 'a')`));
+      expect(duplicate).toMatchObject({ code: "MYSQL_GUARD", failure: { kind: "guard", code: "ER_DUP_ENTRY" } });
+      expect(duplicate.text).not.toContain("987654");
+      const range = await caught(one.query("SELECT EXP(710) AS x"));
+      expect(range.failure).toMatchObject({ kind: "guard", code: "ER_DATA_OUT_OF_RANGE" });
+      const syntax = await caught(one.run(`INSERT INTO ${table} VALUES (3, 3, 'too long a text')`));
+      expect(syntax).toMatchObject({ code: "MYSQL_REFUSED", failure: { kind: "final" } });
+    });
+    test("a killed connection is lost, and stays lost", async () => {
+      const session = await connectMysql(mysql.b, { side: "sink" });
+      const sleeping = caught(session.query("SELECT SLEEP(30) AS s"));
+      await expect
+        .poll(
+          async () =>
+            (
+              await one.query(
+                `SELECT 1 AS x FROM performance_schema.threads WHERE PROCESSLIST_ID = ${session.connectionId} AND PROCESSLIST_INFO LIKE 'SELECT SLEEP%'`,
+              )
+            ).length,
+        )
+        .toBe(1);
+      await one.run(`KILL ${session.connectionId}`);
+      expect((await sleeping).failure).toMatchObject({ kind: "transient", connectionLost: true });
+      expect(await caught(session.query("SELECT 1 AS x"))).toMatchObject({ code: "MYSQL_TRANSIENT" });
+      await session.close();
+    });
+    test("a read-only server and a read-only schema are transient", async () => {
+      await one.run(`ALTER SCHEMA ${schema} READ ONLY = 1`);
+      const schemaError = await caught(one.run(`INSERT INTO ${table} VALUES (5, 5, 'a')`));
+      await one.run(`ALTER SCHEMA ${schema} READ ONLY = 0`);
+      expect(schemaError.failure).toMatchObject({ kind: "transient", code: "ER_SCHEMA_READ_ONLY" });
+    });
+    test("a wrong password and an unreachable server are named, without the password", async () => {
+      const denied = await caught(
+        connectMysql({ ...mysql.b, user: "nobody", password: "s3cret!" }, { side: "source" }),
+      );
+      expect(denied).toMatchObject({ code: "MYSQL_ACCESS_DENIED" });
+      expect(JSON.stringify(denied)).not.toContain("s3cret!");
+      const nowhere = await caught(connectMysql({ ...mysql.b, port: 1 }, { side: "source" }));
+      expect(nowhere).toMatchObject({ code: "MYSQL_UNREACHABLE", failure: { kind: "transient" } });
+      expect(nowhere.facts["server"]).toBe(`${mysql.b.host}:1`);
+    });
+    test("an aborted statement ends at once and frees its locks", async () => {
+      const session = await connectMysql(mysql.b, { side: "sink" });
+      const abort = new AbortController();
+      setTimeout(() => abort.abort(), 50);
+      const failure = await caught(session.query("SELECT SLEEP(30) AS s", abort.signal));
+      expect(failure).toMatchObject({ code: "MYSQL_TRANSIENT", failure: { code: "MYSQL_STATEMENT_ABORTED" } });
+      expect(session.isLost).toBe(true);
+    });
+  });
+
+  test("raw rows are the server's bytes, whole or streamed", async () => {
+    const sql = "SELECT 18446744073709551615 AS a, NULL AS b, _binary x'00ff' AS c UNION ALL SELECT 1, 2, ''";
+    const rows = [
+      [Buffer.from("18446744073709551615"), null, Buffer.from([0, 255])],
+      [Buffer.from("1"), Buffer.from("2"), Buffer.alloc(0)],
+    ];
+    expect(await one.queryRaw(sql)).toEqual(rows);
+    const streamed = [];
+    for await (const row of one.streamRaw(sql)) streamed.push(row);
+    expect(streamed).toEqual(rows);
+    expect(await one.executeQuery("SELECT ? AS a, CAST(? AS CHAR) AS b", ["x", 5])).toEqual([{ a: "x", b: "5" }]);
+  });
+});
