@@ -21,6 +21,9 @@ export type Attempted = {
   readonly facts: Readonly<Record<string, unknown>>;
 };
 
+/** What each side's dray.cutover says, by generation. */
+export type Outcomes = ReadonlyMap<number, { readonly home?: OutcomeRow; readonly target?: OutcomeRow }>;
+
 /**
  * C1: what became of an attempt is one row (move, generation), the first INSERT wins. The home decides; where another
  * server answers at the home's address (a failover may have lost our row), the target's row does. Both decisions are
@@ -60,18 +63,26 @@ export class CommitPoint {
   }
 
   /** Every outcome that either side knows, by generation; COMMITTED on either means forward (C2). */
-  async read(
-    signal: AbortSignal,
-  ): Promise<ReadonlyMap<number, { readonly home?: OutcomeRow; readonly target?: OutcomeRow }>> {
+  async read(signal: AbortSignal): Promise<Outcomes> {
     const { home, target, move } = this.#options;
     const [atHome, atTarget] = await Promise.all([
       this.#reading("home", signal, () => home.readOutcomes(move, signal)),
       this.#reading("target", signal, () => target.readOutcomes(move, signal)),
     ]);
-    const rows = new Map<number, { home?: OutcomeRow; target?: OutcomeRow }>();
-    for (const row of atHome) rows.set(row.generation, { home: row });
-    for (const row of atTarget) rows.set(row.generation, { ...rows.get(row.generation), target: row });
-    return rows;
+    return byGeneration(atHome, atTarget);
+  }
+
+  /** As `read`, but a side that does not answer is named instead of waited for: for a person's decision. */
+  async readOnce(signal: AbortSignal): Promise<{ readonly rows: Outcomes; readonly unread: readonly string[] }> {
+    const { home, target, move } = this.#options;
+    const answers = await Promise.allSettled([home.readOutcomes(move, signal), target.readOutcomes(move, signal)]);
+    const unread: string[] = [];
+    const lists = answers.map((answer, i) => {
+      if (answer.status === "fulfilled") return answer.value;
+      unread.push(i === 0 ? "home" : "target");
+      return [];
+    });
+    return { rows: byGeneration(lists[0] ?? [], lists[1] ?? []), unread };
   }
 
   /** Null: another server than `expectUuid` answered, and nothing was inserted. */
@@ -95,4 +106,11 @@ export class CommitPoint {
   #reading<T>(side: "home" | "target", signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     return withBackoff(work, { signal, maxMs: 1_000, onRetry: (error) => this.#options.onHeld(side, error) });
   }
+}
+
+function byGeneration(atHome: readonly OutcomeRow[], atTarget: readonly OutcomeRow[]): Outcomes {
+  const rows = new Map<number, { home?: OutcomeRow; target?: OutcomeRow }>();
+  for (const row of atHome) rows.set(row.generation, { home: row });
+  for (const row of atTarget) rows.set(row.generation, { ...rows.get(row.generation), target: row });
+  return rows;
 }

@@ -27,6 +27,7 @@ export const EVENTS = [
   "committed", // COMMITTED(generation) stands on both sides: forward only
   "routed", // every routing adapter has answered
   "ambiguous", // a routing call's outcome needs a person
+  "retry-routing", // COMMITTED stands: the routing calls are made again
   "resolved-to", // a person read the routing: the target serves
   "resolved-from", // a person read the routing, and ABORTED won: the source serves
   "pause",
@@ -85,6 +86,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
   failed: {
     ...REFUSE_ALL,
     retry: "copying",
+    "retry-routing": "cutting-over",
     recopy: "copying",
     skip: "failed",
     "resolved-to": "watching",

@@ -32,8 +32,9 @@ export type TableCoverage = {
 /** In the order in which tables are copied: the root last (T2). */
 export type Coverage = { readonly tables: readonly TableCoverage[] };
 
-export function startCoverage(tables: readonly string[]): Coverage {
-  return { tables: tables.map((table) => blankTable(table, 0)) };
+/** `pass` is above 0 where the target may hold rows of an earlier copy, so that chunks replace their ranges (W4). */
+export function startCoverage(tables: readonly string[], pass: number): Coverage {
+  return { tables: tables.map((table) => blankTable(table, pass)) };
 }
 
 function blankTable(table: string, pass: number): TableCoverage {

@@ -197,6 +197,18 @@ export const PROBLEMS = {
     remedy:
       "Another process wrote ABORTED for this attempt first; it was unfenced. `dray status` shows where it stands.",
   },
+  STORE_KIND_UNKNOWN: { retry: "never", remedy: "This version knows mysql." },
+  PROBE_UNKNOWN: { retry: "never", remedy: "Name a probe of the server configuration, or add it there." },
+  PROBE_FAILED: { retry: "backoff", remedy: "The copy waits until the probe answers with a number." },
+  ADAPTER_NOT_HTTP: {
+    retry: "never",
+    remedy: "`dray adapter test` is for http adapters; preflight tries sql adapters.",
+  },
+  SCHEMA_UNKNOWN: { retry: "never", remedy: "The cluster has no such schema, or the account may not see it." },
+  MOVE_NAME_INVALID: {
+    retry: "never",
+    remedy: "Give a --name of letters, digits, dot, dash and underscore, 100 at most.",
+  },
   TABLE_UNKNOWN: { retry: "never", remedy: "`dray status` lists the tables of the move, as schema.table." },
   OWNER_UNPROVEN: {
     retry: "never",

@@ -45,6 +45,8 @@ export type LaneCaptureOptions = {
   readonly onStray: (stray: Stray) => Promise<void>;
   /** watching: the lane was sealed for good by a commit, in this process or an earlier one (C5). */
   readonly mode: "carrying" | "watching";
+  /** 0, or above where an earlier lane of the move has copied already (W4). */
+  readonly firstPass: number;
 };
 
 /** A change of the tenant that the source took behind the seal: it goes nowhere until somebody decides. */
@@ -121,7 +123,12 @@ export class LaneCapture {
     this.#log = new LaneLog({
       writer,
       position: writer.tail?.position ?? feed.state().position,
-      coverage: writer.tail?.coverage ?? startCoverage(options.source.tables.map((table) => table.id)),
+      coverage:
+        writer.tail?.coverage ??
+        startCoverage(
+          options.source.tables.map((table) => table.id),
+          options.firstPass,
+        ),
       committedAtMs: writer.tail?.committedAtMs ?? 0,
       onChangesAppended: (appended) => {
         this.#lastChangeSeq = appended.header.seq;

@@ -24,6 +24,8 @@ export type CaptureHalfOptions = {
   readonly parallelRanges: number;
   readonly chunkBudget: ChunkBudget;
   readonly mode: CaptureMode;
+  /** 0, or above where an earlier lane of the move has copied already (W4). */
+  readonly firstPass: number;
   readonly onOpened: () => void;
   readonly onMark: (place: MarkPlace) => void;
   readonly onStray: (stray: Stray) => Promise<void>;
@@ -116,10 +118,13 @@ export class CaptureHalf {
   }
 
   async #run(signal: AbortSignal, ready: (capture: LaneCapture) => void): Promise<void> {
-    const { source, stream, log, memory, probe, onMark, onStray, onOpened } = this.#options;
+    const { source, stream, log, memory, probe, onMark, onStray, onOpened, firstPass } = this.#options;
     await this.#mayOpen.wait(signal);
     const mode = this.#mode;
-    const capture = await LaneCapture.open({ source, stream, log, memory, probe, mode, onMark, onStray }, signal);
+    const capture = await LaneCapture.open(
+      { source, stream, log, memory, probe, mode, firstPass, onMark, onStray },
+      signal,
+    );
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const tasks = [capture.run(both), mode === "carrying" ? this.#copy(capture, both) : forever(both)];

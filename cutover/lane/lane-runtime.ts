@@ -32,6 +32,7 @@ export type LaneRuntimeOptions = {
   /** How long applied entries stay in the log. */
   readonly keepAppliedMs: number;
   readonly mode: CaptureMode;
+  readonly firstPass: number;
   /** C5, in the target. */
   readonly closeInTarget: (signal: AbortSignal) => Promise<void>;
   /** Every table's last chunk is durably applied. */
@@ -71,6 +72,7 @@ export class LaneRuntime implements AttemptLane {
   readonly #apply: ApplyHalf;
   readonly #lag: LagMeter;
   #tailSeq: number | null = null;
+  #isCopied = false;
   #copied: string | null = null;
 
   constructor(options: LaneRuntimeOptions) {
@@ -90,6 +92,11 @@ export class LaneRuntime implements AttemptLane {
       onCopied: (seq, signal) => this.#onCopied(seq, signal),
       onStopped: (error) => options.onStopped("capture", error),
     });
+  }
+
+  /** Every table's last chunk is durably applied. */
+  get isCopied(): boolean {
+    return this.#isCopied;
   }
 
   get lane(): string {
@@ -134,6 +141,7 @@ export class LaneRuntime implements AttemptLane {
   }
 
   recopy(tables: readonly string[]): Promise<void> {
+    this.#isCopied = false;
     return this.#capture.recopy(tables);
   }
 
@@ -211,6 +219,7 @@ export class LaneRuntime implements AttemptLane {
       }
     }
     this.#copied = null;
+    this.#isCopied = true;
     this.#options.onCopied();
   }
 

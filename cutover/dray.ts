@@ -1,0 +1,255 @@
+import { randomUUID } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "pino";
+import type { ServerConfig } from "../console/server-config.ts";
+import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
+import { DirectoryChunkStore } from "../pipeline/chunk-store/directory.ts";
+import { type Clock, systemClock } from "../pipeline/clock.ts";
+import { DrayError } from "../pipeline/errors.ts";
+import { KafkaLog } from "../pipeline/log/kafka-log.ts";
+import type { ChangeLog } from "../pipeline/log/log.ts";
+import { SqliteLog } from "../pipeline/log/sqlite-log.ts";
+import type { Manifest } from "../pipeline/manifest.ts";
+import type { Finding } from "../pipeline/preflight.ts";
+import { noProbe, type Probe } from "../pipeline/probe.ts";
+import { Throttle } from "../pipeline/throttle.ts";
+import { ConfiguredAdapters } from "./adapter-factory.ts";
+import { Alarms } from "./alarms.ts";
+import { KyselyControlStore } from "./control/kysely-control-store.ts";
+import type { ControlStore } from "./control-store.ts";
+import { makeFencing } from "./fence-adapters.ts";
+import { Journal } from "./journal.ts";
+import { Move } from "./move.ts";
+import type { MoveSettings, MoveStore } from "./move-context.ts";
+import { DrayService } from "./service.ts";
+import type { CheckRequest } from "./service-parts.ts";
+import { type ClusterAddress, STORE_KINDS, type StoreKind } from "./stores.ts";
+import { throttleProbes } from "./throttle-probes.ts";
+
+export type DrayOptions = {
+  readonly logger: Logger;
+  readonly clock?: Clock;
+  readonly probe?: Probe;
+  readonly settings?: Partial<MoveSettings>;
+};
+
+export type Dray = { readonly service: DrayService; close(): Promise<void> };
+
+const SETTINGS: Omit<MoveSettings, "heartbeatMs"> = {
+  parallelRanges: 3,
+  chunkBudget: { rows: 5_000, bytes: 4 * 1024 * 1024 },
+  keepAppliedMs: 60_000,
+  routePatienceMs: 15_000,
+};
+
+/** Takes the data folder for itself (LOG_LOCKED), and every move of it up again. The composition root. */
+export async function openDray(config: ServerConfig, options: DrayOptions): Promise<Dray> {
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  const root = new Root(config, options);
+  try {
+    return await root.open();
+  } catch (error) {
+    await root.close();
+    throw error;
+  }
+}
+
+class Root {
+  readonly #config: ServerConfig;
+  readonly #options: DrayOptions;
+  readonly #clock: Clock;
+  readonly #probe: Probe;
+  readonly #chunkStore: ChunkStore;
+  readonly #log: ChangeLog;
+  readonly #adapters: ConfiguredAdapters;
+  readonly #kinds = new Map<string, StoreKind>();
+  readonly #closing = new AbortController();
+  #control: ControlStore | null = null;
+  #service: DrayService | null = null;
+
+  constructor(config: ServerConfig, options: DrayOptions) {
+    this.#config = config;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#probe = options.probe ?? noProbe;
+    this.#chunkStore = new DirectoryChunkStore({ folder: join(config.dataDir, "chunks"), clock: this.#clock });
+    this.#log = this.#openLog();
+    this.#adapters = new ConfiguredAdapters({
+      adapters: config.adapters,
+      allowedHosts: config.allowedHosts,
+      clock: this.#clock,
+      book: (cluster) => this.#kindOf(cluster).generationBook(this.#cluster(cluster)),
+    });
+  }
+
+  async open(): Promise<Dray> {
+    const { logger } = this.#options;
+    const { dataDir, clusters, adapters, probes } = this.#config;
+    this.#control = await KyselyControlStore.open({ file: join(dataDir, "control.db"), clock: this.#clock });
+    const control = this.#control;
+    const installationId = installation(dataDir);
+    for (const kind of new Set(Object.values(clusters).map((cluster) => cluster.kind))) {
+      const make = STORE_KINDS[kind];
+      if (make === undefined) throw new DrayError("STORE_KIND_UNKNOWN", { kind });
+      const { heartbeatMs } = this.#config;
+      this.#kinds.set(kind, await make({ installationId, heartbeatMs, clock: this.#clock, probe: this.#probe }));
+    }
+    this.#service = await DrayService.open({
+      control,
+      clock: this.#clock,
+      logger,
+      knownNames: {
+        adapters: Object.fromEntries(
+          Object.entries(adapters).map(([name, adapter]) => [
+            name,
+            adapter.kind === "http"
+              ? { canFence: true, canRoute: true, enforcedByDatabase: false }
+              : {
+                  canFence: adapter.fence.length > 0 && adapter.unfence.length > 0,
+                  canRoute: adapter.route.length > 0,
+                  enforcedByDatabase: adapter.enforcedByDatabase,
+                },
+          ]),
+        ),
+        probes: Object.keys(probes),
+      },
+      makeMove: (name) => this.#makeMove(control, name),
+      check: (request, signal) => this.#check(request, signal),
+      liveTables: (name, schemas, signal) => this.#kindOf(name).liveTables(this.#cluster(name), schemas, signal),
+      httpAdapter: (nameOrUrl) => this.#adapters.http(nameOrUrl),
+    });
+    return { service: this.#service, close: () => this.close() };
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new Error("the server stops"));
+    await this.#service?.shutDown();
+    for (const kind of this.#kinds.values()) await kind.close();
+    await this.#log.close();
+    await this.#control?.close();
+  }
+
+  async #makeMove(control: ControlStore, name: string): Promise<Move> {
+    const { logger } = this.#options;
+    const journal = await Journal.open(control, name);
+    const { manifest, tenant, from, to } = journal.move;
+    const stores: MoveStore[] = manifest.stores.map((definition) => ({ definition, pair: this.#pair(from, to) }));
+    const throttle = new Throttle({
+      clock: this.#clock,
+      probes: throttleProbes({
+        manifest,
+        probes: this.#config.probes,
+        readSql: (on, query, signal) => {
+          const cluster = on === "from" ? from : to;
+          return this.#kindOf(cluster).readNumber(this.#cluster(cluster), query, signal);
+        },
+      }),
+    });
+    void throttle.run(this.#closing.signal);
+    const move: Move = new Move({
+      journal,
+      stores,
+      throttle,
+      control,
+      log: this.#log,
+      chunkStore: this.#chunkStore,
+      alarms: new Alarms({ store: control, logger, post: this.#alarmPost() }),
+      settings: { ...SETTINGS, ...this.#options.settings, heartbeatMs: this.#config.heartbeatMs },
+      clock: this.#clock,
+      probe: this.#probe,
+      logger,
+      fencing: () =>
+        makeFencing({
+          manifest,
+          move: name,
+          tenant,
+          from,
+          to,
+          adapters: this.#adapters,
+          clock: this.#clock,
+          stores: move.lanes.all.map(({ store, source }) => ({ pair: store.pair, tables: source.tables })),
+        }),
+    });
+    return move;
+  }
+
+  /** Preflight of every store, and of SQL adapters, which must not write what moves (C4). */
+  async #check({ manifest, tenant, from, to, when }: CheckRequest, signal: AbortSignal): Promise<readonly Finding[]> {
+    const findings: Finding[] = [];
+    const fencedSchemas = manifest.fence.steps.flatMap((step) => (step.kind === "adapter" ? [] : [step.schema]));
+    for (const store of manifest.stores) {
+      const pair = this.#pair(from, to);
+      findings.push(...(await pair.check({ store, tenant, when, fencedSchemas }, signal)));
+    }
+    for (const [name, adapter] of Object.entries(this.#config.adapters)) {
+      if (adapter.kind !== "sql" || !uses(manifest, name)) continue;
+      for (const definition of manifest.stores) {
+        const { tables } = await this.#pair(from, to).discover(definition, tenant, signal);
+        const call = { move: "preflight", tenant, to, generation: 0 };
+        findings.push(...((await this.#adapters.sql(name)?.dryRun(call, tables, signal)) ?? []));
+      }
+    }
+    return findings;
+  }
+
+  #pair(from: string, to: string) {
+    return this.#kindOf(from).pair(this.#cluster(from), this.#cluster(to));
+  }
+
+  #cluster(name: string): ClusterAddress {
+    const cluster = this.#config.clusters[name];
+    if (cluster === undefined) {
+      throw new DrayError("CLUSTER_UNKNOWN", { cluster: name, known: Object.keys(this.#config.clusters) });
+    }
+    return { name, ...cluster };
+  }
+
+  #kindOf(cluster: string): StoreKind {
+    this.#cluster(cluster);
+    const kind = this.#kinds.get(this.#config.clusters[cluster]?.kind ?? "");
+    if (kind === undefined) throw new DrayError("CLUSTER_UNKNOWN", { cluster });
+    return kind;
+  }
+
+  #openLog(): ChangeLog {
+    const { dataDir, log } = this.#config;
+    const parts = { chunkStore: this.#chunkStore, clock: this.#clock, probe: this.#probe };
+    if (log.kind === "embedded") return new SqliteLog({ ...parts, folder: dataDir });
+    const { tls, sasl } = log;
+    const ssl = tls === null ? {} : { ssl: { rejectUnauthorized: tls.verify, ...(tls.ca ? { ca: [tls.ca] } : {}) } };
+    return new KafkaLog({
+      ...parts,
+      connection: { brokers: log.brokers, ...ssl, ...(sasl === null ? {} : { sasl: { ...sasl } as never }) },
+      topicPrefix: log.topicPrefix,
+      replicas: log.replicationFactor,
+      warn: (message) => this.#options.logger.warn(message),
+    });
+  }
+
+  #alarmPost() {
+    const { alarm } = this.#config;
+    if (alarm === null) return null;
+    const headers = {
+      "content-type": "application/json",
+      ...(alarm.token === null ? {} : { authorization: `Bearer ${alarm.token}` }),
+    };
+    return async (raised: object, remedy: string) => {
+      const body = JSON.stringify({ ...raised, remedy });
+      const answer = await fetch(alarm.url, { method: "POST", headers, body, signal: AbortSignal.timeout(5_000) });
+      if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
+    };
+  }
+}
+
+function uses({ fence, routing }: Manifest, adapter: string): boolean {
+  const fences = fence.steps.some((step) => step.kind === "adapter" && step.adapter === adapter);
+  return fences || routing.some((step) => step.adapter === adapter);
+}
+
+/** M: the `dray` schemas of all clusters carry this id, so that two installations never share one. */
+function installation(dataDir: string): string {
+  const file = join(dataDir, "installation");
+  if (!existsSync(file)) writeFileSync(file, `${randomUUID()}\n`, { mode: 0o600, flag: "wx" });
+  return readFileSync(file, "utf8").trim();
+}

@@ -1,0 +1,133 @@
+import type { Blocker } from "../connectors/source-control.ts";
+import type { GateCondition } from "../console/move-service.ts";
+import { reasonOf } from "../pipeline/backoff.ts";
+import type { Finding } from "../pipeline/preflight.ts";
+import type { Fencing } from "./fencing.ts";
+import { judgeCount } from "./gate-count.ts";
+import type { LaneRuntime } from "./lane/lane-runtime.ts";
+
+export type GateOptions = {
+  readonly lanes: readonly LaneRuntime[];
+  readonly fencing: Fencing;
+  readonly maxLagSeconds: number;
+  readonly heartbeats: number;
+  readonly maxPauseMs: number;
+  /** Seqs that were passed over and whose tables have not been copied again (A8). */
+  readonly skipped: readonly number[];
+  /** Transactions of the source that write covered tables now (C11). */
+  readonly blockers: (signal: AbortSignal) => Promise<readonly Blocker[]>;
+  /** The checks of preflight that can go wrong while a move runs. */
+  readonly recheck: (signal: AbortSignal) => Promise<readonly Finding[]>;
+};
+
+/** A target that cannot be counted in this time is not one to fence for. */
+const COUNT_TIMEOUT_MS = 60_000;
+
+type Judged = Omit<GateCondition, "name">;
+
+/**
+ * What must hold before a fence (C). Everything is asked, so that an operator sees all that is in the way at once; what
+ * cannot be told counts as no. Conditions of parts that this version lacks are `absent`: said, not held against it.
+ */
+export async function evaluateGate(options: GateOptions, signal: AbortSignal): Promise<readonly GateCondition[]> {
+  const conditions: GateCondition[] = [];
+  const judge = async (name: string, limit: string | null, work: () => Promise<Judged> | Judged) => {
+    try {
+      conditions.push({ name, ...(await work()) });
+    } catch (error) {
+      signal.throwIfAborted();
+      conditions.push({ name, verdict: "unknown", value: reasonOf(error), limit });
+    }
+  };
+  for (const lane of options.lanes) {
+    await judge(`${lane.lane} streaming`, null, () => streaming(lane));
+    await judge(`${lane.lane} lag`, `${options.maxLagSeconds} s`, () => lag(lane, options));
+  }
+  await judge("nothing skipped", "0", () => skipped(options.skipped));
+  await judge("no old writers", `${options.maxPauseMs} ms`, async () =>
+    blockers(await options.blockers(signal), options),
+  );
+  await judge("adapters answer", null, async () => {
+    const generation = await options.fencing.highestGeneration(signal);
+    return { verdict: "yes", value: `highest generation ${generation}`, limit: null };
+  });
+  await judge("servers fit", null, async () => findings(await options.recheck(signal)));
+  for (const lane of options.lanes) {
+    // Counting waits for the target, so it is asked only where the stream runs.
+    await judge(`${lane.lane} rows`, null, () =>
+      rows(lane, AbortSignal.any([signal, AbortSignal.timeout(COUNT_TIMEOUT_MS)])),
+    );
+  }
+  conditions.push({ name: "verification", verdict: "absent", value: "not in this version", limit: null });
+  conditions.push({ name: "rollback", verdict: "absent", value: "unavailable (not in this version)", limit: null });
+  return conditions;
+}
+
+/** Empty: the gate is open. */
+export function closedConditions(gate: readonly GateCondition[]): readonly GateCondition[] {
+  return gate.filter(({ verdict }) => verdict === "no" || verdict === "unknown");
+}
+
+function streaming(lane: LaneRuntime): Judged {
+  const { feed, stopped, waiting } = lane.state();
+  const problem = stopped.capture ?? stopped.apply;
+  if (problem !== undefined) return { verdict: "no", value: reasonOf(problem), limit: null };
+  if (feed === null || feed.state === "connecting" || feed.state === "stopped") {
+    return { verdict: "no", value: feed?.reason ?? waiting[0] ?? "capture is not connected", limit: null };
+  }
+  return { verdict: "yes", value: feed.state, limit: null };
+}
+
+function lag(lane: LaneRuntime, options: GateOptions): Judged {
+  const { lag: now } = lane.state();
+  const limit = `${options.maxLagSeconds} s for ${options.heartbeats} heartbeats`;
+  if (now.seconds === null) return { verdict: "unknown", value: "no heartbeat has come through", limit };
+  const below = now.below(options.maxLagSeconds);
+  const value = `${now.seconds.toFixed(3)} s, ${below} heartbeats below`;
+  return { verdict: below >= options.heartbeats ? "yes" : "no", value, limit };
+}
+
+function skipped(seqs: readonly number[]): Judged {
+  if (seqs.length === 0) return { verdict: "yes", value: "0", limit: "0" };
+  return { verdict: "no", value: `seqs ${seqs.join(", ")}: copy their tables again`, limit: "0" };
+}
+
+function blockers(found: readonly Blocker[], options: GateOptions): Judged {
+  const limit = `${options.maxPauseMs} ms`;
+  const old = found.filter(({ xid, ageSeconds }) => xid !== null || ageSeconds * 1000 > options.maxPauseMs);
+  if (old.length === 0) return { verdict: "yes", value: `${found.length} writing now`, limit };
+  const named = old.map(({ sessionId, account, xid, ageSeconds, tables }) =>
+    xid !== null
+      ? `prepared XA transaction ${xid}`
+      : `thread ${sessionId} of ${account} writing ${tables.join(", ")} for ${ageSeconds} s`,
+  );
+  return { verdict: "no", value: named.join("; "), limit };
+}
+
+function findings(found: readonly Finding[]): Judged {
+  const errors = found.filter(({ severity }) => severity === "error");
+  if (errors.length === 0) return { verdict: "yes", value: `${found.length} warnings`, limit: null };
+  return {
+    verdict: "no",
+    value: errors.map(({ subject, finding }) => `${subject}: ${finding}`).join("; "),
+    limit: null,
+  };
+}
+
+async function rows(lane: LaneRuntime, signal: AbortSignal): Promise<Judged> {
+  const { verdict } = streaming(lane);
+  if (verdict !== "yes") return { verdict: "unknown", value: "not counted: the lane does not stream", limit: null };
+  const count = await lane.count(signal);
+  if (count === null) return { verdict: "unknown", value: "the lane was opened anew while counting", limit: null };
+  const judged = judgeCount(count);
+  const wrong = judged.filter(({ fits }) => fits === "no");
+  if (wrong.length === 0) {
+    const sum = judged.reduce((total, { target }) => total + target, 0);
+    return { verdict: "yes", value: `${sum} rows in ${judged.length} tables`, limit: null };
+  }
+  const named = wrong.map(
+    ({ table, source, target, least, most }) =>
+      `${table}: ${source} at the source, ${target} at the target, which allows ${least} to ${most} of difference`,
+  );
+  return { verdict: "no", value: named.join("; "), limit: null };
+}

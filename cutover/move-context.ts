@@ -1,0 +1,41 @@
+import type { Logger } from "pino";
+import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
+import type { Clock } from "../pipeline/clock.ts";
+import type { ChangeLog } from "../pipeline/log/log.ts";
+import type { ManifestStore } from "../pipeline/manifest.ts";
+import type { Probe } from "../pipeline/probe.ts";
+import type { ChunkBudget } from "../pipeline/source.ts";
+import type { Throttle } from "../pipeline/throttle.ts";
+import type { Alarms } from "./alarms.ts";
+import type { ControlStore } from "./control-store.ts";
+import type { Fencing } from "./fencing.ts";
+import type { Journal } from "./journal.ts";
+import type { StorePair } from "./store-kind.ts";
+
+/** Numbers of the server that hold for every move. */
+export type MoveSettings = {
+  readonly heartbeatMs: number;
+  readonly parallelRanges: number;
+  readonly chunkBudget: ChunkBudget;
+  readonly keepAppliedMs: number;
+  readonly routePatienceMs: number;
+};
+
+export type MoveStore = { readonly definition: ManifestStore; readonly pair: StorePair };
+
+/** What a move is made of, handed in by the composition root. */
+export type MoveContext = {
+  readonly journal: Journal;
+  /** In the manifest's order; the first is the home store (C1). */
+  readonly stores: readonly MoveStore[];
+  readonly fencing: () => Fencing;
+  readonly throttle: Throttle;
+  readonly control: ControlStore;
+  readonly log: ChangeLog;
+  readonly chunkStore: ChunkStore;
+  readonly alarms: Alarms;
+  readonly settings: MoveSettings;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  readonly logger: Logger;
+};

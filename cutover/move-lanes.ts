@@ -1,0 +1,123 @@
+import { reasonOf } from "../pipeline/backoff.ts";
+import type { LaneId } from "../pipeline/entry.ts";
+import { isDrayError } from "../pipeline/errors.ts";
+import type { Stray } from "../pipeline/lane-capture.ts";
+import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
+import type { Json } from "./control-store.ts";
+import type { CaptureMode } from "./lane/capture-half.ts";
+import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
+import type { MoveContext, MoveStore } from "./move-context.ts";
+
+/** What a lane was opened with, as the control store keeps it. */
+type LaneSpec = { readonly store: string; readonly firstPass: number; readonly tables: readonly CoveredTable[] };
+
+export type OpenLane = { readonly source: LaneSource; readonly store: MoveStore; readonly runtime: LaneRuntime };
+
+export type LaneEvents = {
+  readonly onCopied: (lane: LaneId) => void;
+  readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
+};
+
+/** The lanes of a move: opened once and kept in the control store, started with the process. */
+export class MoveLanes {
+  readonly #context: MoveContext;
+  readonly #events: LaneEvents;
+  readonly #lanes: OpenLane[] = [];
+
+  constructor(context: MoveContext, events: LaneEvents) {
+    this.#context = context;
+    this.#events = events;
+  }
+
+  get all(): readonly OpenLane[] {
+    return this.#lanes;
+  }
+
+  get runtimes(): readonly LaneRuntime[] {
+    return this.#lanes.map(({ runtime }) => runtime);
+  }
+
+  /** Opens a lane for each store, numbered by the generation; its tables are what the live schema says now. */
+  async create(generation: number, firstPass: number, signal: AbortSignal): Promise<void> {
+    const { journal, stores, control } = this.#context;
+    const { name, tenant } = journal.move;
+    for (const { definition, pair } of stores) {
+      const { tables } = await pair.discover(definition, tenant, signal);
+      const spec: LaneSpec = { store: definition.name, firstPass, tables };
+      await control.createLane(`${name}.${definition.name}.f${generation}`, name, spec as unknown as Json);
+    }
+  }
+
+  async open(mode: CaptureMode): Promise<void> {
+    await this.load(mode);
+    for (const { runtime } of this.#lanes) runtime.start();
+  }
+
+  /** Every lane of the control store, not started. */
+  async load(mode: CaptureMode): Promise<void> {
+    const { journal, control, stores } = this.#context;
+    for (const record of await control.lanes(journal.move.name)) {
+      const spec = record.spec as unknown as LaneSpec;
+      const store = stores.find(({ definition }) => definition.name === spec.store);
+      if (store === undefined) throw new Error(`the manifest has no store ${spec.store}`);
+      const lane = record.lane as LaneId;
+      const source: LaneSource = { lane, move: journal.move.name, tenant: journal.move.tenant, tables: spec.tables };
+      this.#lanes.push({ source, store, runtime: this.#runtime(source, store, spec.firstPass, mode) });
+    }
+  }
+
+  async stop(reason: string): Promise<void> {
+    await Promise.all(this.runtimes.map((runtime) => runtime.stop(reason)));
+  }
+
+  /** Stops and forgets every lane: log, bodies, and the control store's record. */
+  async drop(): Promise<void> {
+    const { log, chunkStore, control } = this.#context;
+    await this.stop("the lane is dropped");
+    for (const { source } of this.#lanes.splice(0)) {
+      await log.drop(source.lane);
+      await chunkStore.dropLane(source.lane);
+      await control.dropLane(source.lane);
+    }
+  }
+
+  #runtime(source: LaneSource, store: MoveStore, firstPass: number, mode: CaptureMode): LaneRuntime {
+    const { log, chunkStore, control, throttle, clock, probe, settings } = this.#context;
+    const { lane } = source;
+    return new LaneRuntime({
+      ...settings,
+      source,
+      connector: store.pair.connector,
+      sink: store.pair.sink,
+      log,
+      chunkStore,
+      throttle,
+      clock,
+      probe,
+      mode,
+      firstPass,
+      memory: {
+        raiseEpoch: () => control.raiseLaneEpoch(lane, 0),
+        checkpoint: async () => (await control.getLane(lane))?.checkpoint ?? null,
+        saveCheckpoint: (checkpoint) => control.saveCheckpoint(lane, checkpoint.epoch, checkpoint),
+      },
+      closeInTarget: (signal) => store.pair.targetControl.closeLane(lane, signal),
+      onCopied: () => this.#events.onCopied(lane),
+      onStray: (stray) => this.#onStray(source, store, stray),
+      onStopped: (half, error) => {
+        const code = isDrayError(error) ? error.code : "INTERNAL";
+        this.#context.logger.error({ lane, half, code, error: reasonOf(error) }, `${half} of ${lane} has stopped`);
+        this.#events.onStopped(lane, half, error);
+      },
+    });
+  }
+
+  async #onStray(source: LaneSource, store: MoveStore, stray: Stray): Promise<void> {
+    const { alarms, journal } = this.#context;
+    const { transaction, changes } = stray;
+    const keys = changes.slice(0, 10).map((change) => `${change.table} ${store.pair.describeKey(source, change)}`);
+    const message = `the source took a write of the tenant behind the fence: ${keys.join(", ")} in ${transaction}`;
+    const facts = { lane: source.lane, transaction, changes: changes.length, keys };
+    await alarms.raise(journal.move.name, "STRAY_WRITE", message, facts);
+  }
+}

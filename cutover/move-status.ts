@@ -1,0 +1,111 @@
+import type { AttemptStatus, LaneStatus, MoveStatus, Problem, TableStatus } from "../console/move-service.ts";
+import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
+import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
+import type { LaneState } from "./lane/lane-runtime.ts";
+import type { Move } from "./move.ts";
+import type { OpenLane } from "./move-lanes.ts";
+import type { Pace } from "./pace.ts";
+import type { Phase } from "./phases.ts";
+
+/** What every line about a move says until the parts are there. */
+export const NOT_YET = {
+  verification: "not in this version",
+  rollback: "unavailable (not in this version)",
+} as const;
+
+export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
+  const { context } = move;
+  const { name, manifest, tenant, from, to, generation } = context.journal.move;
+  const alarms = await context.alarms.of(name);
+  const { problem, attempt } = move.details;
+  return {
+    move: name,
+    manifest: manifest.name,
+    tenant,
+    from,
+    to,
+    phase: move.phase,
+    generation,
+    alarms,
+    problem: problem === null ? null : withRemedy(problem),
+    lanes: move.lanes.all.map((lane) => laneStatus(lane, move.phase, pace)),
+    attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
+    ...NOT_YET,
+    next: nextCommands(name, move.phase, problem?.code ?? null),
+  };
+}
+
+function laneStatus({ source, store, runtime }: OpenLane, phase: Phase, pace: Pace): LaneStatus {
+  const state = runtime.state();
+  const speed = pace.of(source.lane, state);
+  const stopped = state.stopped.capture ?? state.stopped.apply;
+  return {
+    lane: source.lane,
+    store: store.definition.name,
+    capture: state.stopped.capture !== undefined ? "stopped" : (state.feed?.state ?? "connecting"),
+    apply: applyState(state, phase),
+    position: state.feed?.position ?? null,
+    tailSeq: state.tailSeq,
+    watermark: state.apply?.watermark ?? null,
+    lagSeconds: state.lag.seconds,
+    headroomSeconds: null,
+    tables: tables(state.coverage),
+    rowsPerSecond: speed.rowsPerSecond,
+    bytesPerSecond: speed.bytesPerSecond,
+    etaSeconds: speed.etaSeconds,
+    waiting: state.waiting,
+    problem: isDrayError(stopped) ? problemOf(stopped) : null,
+  };
+}
+
+function applyState(state: LaneState, phase: Phase): LaneStatus["apply"] {
+  if (phase === "paused") return "paused";
+  return state.apply === null || state.stopped.apply !== undefined ? "stopped" : "running";
+}
+
+function tables(coverage: Coverage | null): readonly TableStatus[] {
+  return (coverage?.tables ?? []).map((table) => ({
+    table: table.table,
+    state: tableIsComplete(table) ? "copied" : table.announced === null ? "waiting" : "copying",
+    rowsCopied: table.rows,
+    rowsEstimated: null,
+  }));
+}
+
+export function problemOf(error: DrayError): Problem {
+  return { code: error.code, message: error.message, facts: error.facts, remedy: error.problem.remedy };
+}
+
+function withRemedy(problem: { readonly code: string; readonly message: string; readonly facts: object }): Problem {
+  const code = problem.code as ErrorCode;
+  return { code, message: problem.message, facts: { ...problem.facts }, remedy: PROBLEMS[code]?.remedy ?? "" };
+}
+
+/** What makes sense now, most useful first (K4). */
+export function nextCommands(name: string, phase: Phase, problem: string | null): readonly string[] {
+  const status = `dray status ${name} --watch`;
+  switch (phase) {
+    case "planned":
+    case "preflight":
+      return [`dray abort ${name}`];
+    case "copying":
+      return [status, `dray pause ${name}`, `dray abort ${name}`];
+    case "streaming":
+      return [`dray cutover ${name} --dry-run`, `dray cutover ${name}`, status, `dray abort ${name}`];
+    case "cutting-over":
+      return [status, `dray journal ${name}`];
+    case "watching":
+      return [status, `dray close ${name}`];
+    case "paused":
+      return [`dray resume ${name}`, `dray abort ${name}`];
+    case "failed":
+      if (problem === "ROUTE_AMBIGUOUS") return [`dray retry ${name}`, `dray resolve ${name} --owner to`, status];
+      return [`dray retry ${name}`, `dray recopy ${name}`, `dray log ${name}`, `dray abort ${name}`];
+    case "aborting":
+      return [status];
+    case "aborted":
+      return [`dray close ${name}`, `dray journal ${name}`];
+    case "closed":
+      return [`dray journal ${name}`];
+  }
+}

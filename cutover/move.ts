@@ -1,0 +1,215 @@
+import type { StepTime } from "../console/move-service.ts";
+import { reasonOf } from "../pipeline/backoff.ts";
+import { DrayError, isDrayError } from "../pipeline/errors.ts";
+import type { JsonObject } from "./control-store.ts";
+import type { MoveContext } from "./move-context.ts";
+import { MoveLanes } from "./move-lanes.ts";
+import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
+
+/** What the control store keeps of a move beside its phase. */
+export type MoveDetails = {
+  /** Seqs that were passed over, by lane, until their tables are copied again (A8). */
+  readonly skipped: readonly { readonly lane: string; readonly seq: number }[];
+  /** The error that needs a person; null where nobody is needed. */
+  readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
+  /** The cutover as it ended, for status. */
+  readonly attempt: AttemptNote | null;
+};
+
+export type AttemptNote = {
+  readonly generation: number;
+  readonly outcome: "running" | "committed" | "aborted" | "unknown";
+  readonly step: string;
+  readonly reason: string | null;
+  readonly steps: readonly StepTime[];
+  readonly homeUuid: string;
+  readonly pauseMs: number | null;
+  readonly adapterMs: number | null;
+};
+
+const BLANK: MoveDetails = { skipped: [], problem: null, attempt: null };
+
+/**
+ * One move in this process: its place in the state machine, its lanes, and one command at a time. What a command does
+ * beyond that stands in files of its own (cutover-run.ts, move-end.ts).
+ */
+export class Move {
+  readonly context: MoveContext;
+  readonly lanes: MoveLanes;
+  #busy: { readonly by: string; readonly command: string } | null = null;
+  #steps: Promise<unknown> = Promise.resolve();
+  readonly #watchers = new Set<() => void>();
+
+  constructor(context: MoveContext) {
+    this.context = context;
+    this.lanes = new MoveLanes(context, {
+      onCopied: () => this.#inBackground(() => this.#copied()),
+      onStopped: (_lane, _half, error) => this.#inBackground(() => this.#failed(error)),
+    });
+  }
+
+  get name(): string {
+    return this.context.journal.move.name;
+  }
+
+  get phase(): Phase {
+    return this.context.journal.phase;
+  }
+
+  get details(): MoveDetails {
+    return { ...BLANK, ...(this.context.journal.move.details as Partial<MoveDetails>) };
+  }
+
+  get busy(): string | null {
+    return this.#busy?.command ?? null;
+  }
+
+  /** Journalled before anything is done because of it (K1). */
+  async advance(event: PhaseEvent, facts: JsonObject, by: string): Promise<void> {
+    await this.#inOrder(() => this.context.journal.advance(event, facts, by));
+    this.context.logger.info({ move: this.name, event, phase: this.phase, by, facts }, `${event}: ${this.phase}`);
+    this.changed();
+  }
+
+  async setDetails(change: Partial<MoveDetails>): Promise<void> {
+    await this.#inOrder(() => this.context.journal.setDetails({ ...this.details, ...change } as unknown as JsonObject));
+    this.changed();
+  }
+
+  async note(event: string, facts: JsonObject, by: string): Promise<void> {
+    await this.#inOrder(() => this.context.journal.note(event, facts, by));
+  }
+
+  /** One command at a time: a second one is told who is at work (exit code 4). */
+  async command<T>(command: string, by: string, work: () => Promise<T>): Promise<T> {
+    if (this.#busy)
+      throw new DrayError("MOVE_HELD", { move: this.name, by: this.#busy.by, command: this.#busy.command });
+    this.#busy = { by, command };
+    try {
+      return await work();
+    } finally {
+      this.#busy = null;
+      this.changed();
+    }
+  }
+
+  /** ILLEGAL_STEP, naming what is allowed, before anything is touched. */
+  require(event: PhaseEvent): void {
+    const now = allowed(this.phase);
+    if (!now.includes(event))
+      throw new DrayError("ILLEGAL_STEP", { move: this.name, phase: this.phase, event, allowed: now });
+  }
+
+  /** Resolves at the next change of phase or details. */
+  onChange(listener: () => void): () => void {
+    this.#watchers.add(listener);
+    return () => this.#watchers.delete(listener);
+  }
+
+  changed(): void {
+    for (const watcher of this.#watchers) watcher();
+  }
+
+  /** The first run of a move that preflight has passed. */
+  async begin(by: string, signal: AbortSignal): Promise<void> {
+    await this.advance("check", {}, by);
+    for (const { pair } of this.context.stores) await pair.install(signal);
+    const generation = await this.context.journal.raiseGeneration(0);
+    await this.lanes.create(generation, 0, signal);
+    await this.advance("passed", { generation }, by);
+    await this.lanes.open("carrying");
+  }
+
+  /** Takes up a move after a restart of the process. An attempt or an abort that was cut short is the caller's to end. */
+  async takeUp(): Promise<void> {
+    if (!RUNNING.has(this.phase)) return;
+    await this.lanes.open(this.phase === "watching" ? "watching" : "carrying");
+    for (const { source, runtime } of this.lanes.all) {
+      for (const { lane, seq } of this.details.skipped) if (lane === source.lane) runtime.skip(seq);
+      if (this.phase === "paused") runtime.pause("paused by an operator");
+    }
+  }
+
+  async pause(by: string): Promise<void> {
+    await this.advance("pause", {}, by);
+    for (const runtime of this.lanes.runtimes) runtime.pause(`paused by ${by}`);
+  }
+
+  async resume(by: string): Promise<void> {
+    await this.advance("resume", {}, by);
+    for (const runtime of this.lanes.runtimes) runtime.resume();
+    await this.#copied();
+  }
+
+  async retry(by: string): Promise<void> {
+    await this.advance("retry", {}, by);
+    await this.setDetails({ problem: null });
+    for (const runtime of this.lanes.runtimes) runtime.start();
+    await this.#copied();
+  }
+
+  async skip(lane: string | null, seq: number, by: string): Promise<void> {
+    const chosen = this.lanes.all.find(({ source }) => lane === null || source.lane === lane);
+    if (chosen === undefined) throw new DrayError("LANE_UNKNOWN", { lane });
+    await this.advance("skip", { lane: chosen.source.lane, seq }, by);
+    await this.setDetails({ skipped: [...this.details.skipped, { lane: chosen.source.lane, seq }] });
+    chosen.runtime.skip(seq);
+  }
+
+  /**
+   * One table is copied again inside its lane. Every table: by a new lane from a new start, with the definitions of now,
+   * which is the way on for a lane that diverged, lost its log, or met a DDL (M6, L7, M8).
+   */
+  async recopy(table: string | null, by: string, signal: AbortSignal): Promise<void> {
+    this.require("recopy");
+    if (table !== null) {
+      const chosen = this.lanes.all.find(({ source }) => source.tables.some(({ id }) => id === table));
+      if (chosen === undefined) throw new DrayError("TABLE_UNKNOWN", { table });
+      await this.advance("recopy", { table }, by);
+      await chosen.runtime.recopy([table]);
+      return;
+    }
+    const generation = await this.context.journal.raiseGeneration(0);
+    await this.advance("recopy", { generation }, by);
+    for (const { store, source } of this.lanes.all) await store.pair.targetControl.closeLane(source.lane, signal);
+    await this.lanes.drop();
+    await this.lanes.create(generation, generation, signal);
+    await this.setDetails({ skipped: [], problem: null });
+    await this.lanes.open("carrying");
+  }
+
+  async stop(): Promise<void> {
+    await this.lanes.stop("the server stops");
+  }
+
+  /** Every lane's last chunk is applied: the move streams. */
+  async #copied(): Promise<void> {
+    if (this.phase !== "copying") return;
+    if (!this.lanes.runtimes.every((runtime) => runtime.isCopied)) return;
+    await this.advance("copied", {}, "server");
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    const code = isDrayError(error) ? error.code : "INTERNAL";
+    const facts = isDrayError(error) ? (error.facts as JsonObject) : {};
+    await this.setDetails({ problem: { code, message: reasonOf(error), facts } });
+    await this.context.alarms.raise(this.name, code, reasonOf(error), facts);
+    if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
+  }
+
+  #inBackground(work: () => Promise<void>): void {
+    work().catch((error: unknown) => {
+      this.context.logger.error(
+        { move: this.name, error: reasonOf(error) },
+        "a step of the move could not be journalled",
+      );
+    });
+  }
+
+  /** The journal compares and sets: steps of this process must not race each other. */
+  #inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#steps.then(work);
+    this.#steps = done.catch(() => {});
+    return done;
+  }
+}

@@ -1,0 +1,277 @@
+import type {
+  ActionResult,
+  AdapterTestRequest,
+  Caller,
+  CutoverRequest,
+  CutoverResult,
+  LogLine,
+  LogQuery,
+  ManifestCheckRequest,
+  MoveEvent,
+  MoveRequest,
+  MoveService,
+  MoveStatus,
+  PreflightReport,
+} from "../console/move-service.ts";
+import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import { DrayError } from "../pipeline/errors.ts";
+import { refuses } from "../pipeline/file-finding.ts";
+import type { Manifest } from "../pipeline/manifest.ts";
+import { checkNames, checkTables, type ReadManifest, readManifest } from "../pipeline/manifest-check.ts";
+import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
+import { hasErrors } from "../pipeline/preflight.ts";
+import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
+import type { JournalEntry } from "./control-store.ts";
+import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
+import { readLog } from "./log-lines.ts";
+import type { Move } from "./move.ts";
+import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
+import { moveStatus } from "./move-status.ts";
+import { Pace } from "./pace.ts";
+import { preflightReport } from "./preflight-report.ts";
+import type { ServiceParts } from "./service-parts.ts";
+
+/** Kafka topics, file names and ASCII columns carry the name. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+const SAMPLE_EVERY_MS = 1_000;
+const WATCH_EVERY_MS = 500;
+
+/** Everything an operator can ask for, over the moves of this server (K4). */
+export class DrayService implements MoveService {
+  readonly #parts: ServiceParts;
+  readonly #moves = new Map<string, Move>();
+  readonly #pace: Pace;
+  readonly #life = new AbortController();
+
+  private constructor(parts: ServiceParts) {
+    this.#parts = parts;
+    this.#pace = new Pace({ clock: parts.clock });
+  }
+
+  /** Takes up every move where the journal and the outcomes in the databases say it stands (C2). */
+  static async open(parts: ServiceParts): Promise<DrayService> {
+    const service = new DrayService(parts);
+    for (const record of await parts.control.listMoves()) {
+      const move = await parts.makeMove(record.name);
+      service.#moves.set(move.name, move);
+      await move.takeUp();
+      service.#recover(move);
+    }
+    void service.#sample();
+    return service;
+  }
+
+  /** Stops every lane and waits for what is under way; nothing is lost by not calling it. */
+  async shutDown(): Promise<void> {
+    this.#life.abort(new Error("the server stops"));
+    await Promise.all([...this.#moves.values()].map((move) => move.stop()));
+  }
+
+  async preflight(request: MoveRequest, _caller: Caller, signal: AbortSignal): Promise<PreflightReport> {
+    const { manifest, findings } = this.#manifest(request.manifest, request.manifestFile);
+    if (manifest === null) return preflightReport({ request, file: findings, checks: [] });
+    const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
+    return preflightReport({ request, file: findings, checks });
+  }
+
+  async start(
+    request: MoveRequest & { readonly name: string | null },
+    caller: Caller,
+    signal: AbortSignal,
+  ): Promise<ActionResult> {
+    const { manifest, findings } = this.#manifest(request.manifest, request.manifestFile);
+    if (manifest === null) throw new DrayError("MANIFEST_INVALID", { findings });
+    const name = request.name ?? `${manifest.name}-${request.tenant}`;
+    if (!NAME.test(name)) throw new DrayError("MOVE_NAME_INVALID", { name });
+    if (this.#moves.has(name)) throw new DrayError("MOVE_EXISTS", { name });
+    const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
+    if (hasErrors(checks)) {
+      throw new DrayError("PREFLIGHT_REFUSED", { ...preflightReport({ request, file: findings, checks }) });
+    }
+    const { tenant, from, to } = request;
+    await this.#parts.control.createMove({
+      name,
+      manifest,
+      tenant,
+      from,
+      to,
+      phase: "planned",
+      by: caller.by,
+      details: {},
+    });
+    const move = await this.#parts.makeMove(name);
+    this.#moves.set(name, move);
+    await move.command("start", caller.by, () => move.begin(caller.by, signal));
+    return await this.#done(move, `${name} has started: the copy runs, and every change of the tenant is captured`);
+  }
+
+  async list(): Promise<readonly MoveStatus[]> {
+    return await Promise.all([...this.#moves.values()].map((move) => moveStatus(move, this.#pace)));
+  }
+
+  async status(name: string): Promise<MoveStatus> {
+    return await moveStatus(this.#move(name), this.#pace);
+  }
+
+  async *events(name: string, signal: AbortSignal): AsyncIterable<MoveEvent> {
+    const move = this.#move(name);
+    const both = AbortSignal.any([signal, this.#life.signal]);
+    while (!both.aborted) {
+      const status = await moveStatus(move, this.#pace);
+      yield { type: "status", status };
+      if (status.phase === "closed") return;
+      await this.#changeOf(move, both);
+    }
+  }
+
+  async cutover(
+    name: string,
+    request: CutoverRequest,
+    caller: Caller,
+    onEvent: (event: MoveEvent) => void,
+  ): Promise<CutoverResult> {
+    const move = this.#move(name);
+    const result = await move.command("cutover", caller.by, () => runCutover(move, request, caller.by, onEvent));
+    return { ...result, status: await this.status(name) };
+  }
+
+  async pause(name: string, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("pause", by, () => move.pause(by));
+    return await this.#done(move, "snapshot and apply stand still; capture goes on");
+  }
+
+  async resume(name: string, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("resume", by, () => move.resume(by));
+    return await this.#done(move, "snapshot and apply go on");
+  }
+
+  async retry(name: string, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    const routing = move.details.problem?.code === "ROUTE_AMBIGUOUS";
+    await move.command("retry", by, async () => {
+      await (routing ? retryRouting(move, by) : move.retry(by));
+    });
+    return await this.#done(move, routing ? "the routing calls were made again" : "what had stopped was started again");
+  }
+
+  async skip(
+    name: string,
+    target: { readonly lane: string | null; readonly seq: number },
+    { by }: Caller,
+  ): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("skip", by, () => move.skip(target.lane, target.seq, by));
+    return await this.#done(move, `seq ${target.seq} counts as applied without being applied; copy its tables again`);
+  }
+
+  async recopy(name: string, table: string | null, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("recopy", by, () => move.recopy(table, by, this.#life.signal));
+    return await this.#done(move, table === null ? "every table is copied again" : `${table} is copied again`);
+  }
+
+  async resolve(name: string, owner: "from" | "to", { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("resolve", by, () => resolveOwner(move, owner, by, this.#life.signal));
+    return await this.#done(move, `the tenant lives in ${owner === "to" ? "the target" : "the source"}`);
+  }
+
+  async abort(name: string, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    await move.command("abort", by, () => abortMove(move, by, this.#life.signal));
+    return await this.#done(move, "the move is aborted; the copied rows are gone from the target");
+  }
+
+  async close(name: string, { by }: Caller): Promise<ActionResult & { readonly sql: readonly string[] }> {
+    const move = this.#move(name);
+    const sql = await move.command("close", by, () => closeMove(move, by));
+    return { ...(await this.#done(move, "reader, lanes, log and watch are released; the source's rows stay")), sql };
+  }
+
+  async journal(name: string, afterSeq: number): Promise<readonly JournalEntry[]> {
+    return await this.#move(name).context.journal.entries(afterSeq);
+  }
+
+  async *log(name: string, query: LogQuery, { by }: Caller, signal: AbortSignal): AsyncIterable<LogLine> {
+    const move = this.#move(name);
+    // Rows are shown to nobody before the journal says to whom (K5).
+    if (query.bodies)
+      await move.note("log-bodies", { lane: query.lane, afterSeq: query.afterSeq, limit: query.limit }, by);
+    yield* readLog(move, query, signal);
+  }
+
+  async manifestInit(cluster: string, schemas: readonly string[], signal: AbortSignal) {
+    const live = await this.#parts.liveTables(cluster, schemas, signal);
+    const text = writeManifest(schemas[0] ?? cluster, guessBelonging(live));
+    return { manifest: text, findings: readManifest({ text, file: "manifest.yaml" }).findings };
+  }
+
+  async manifestCheck(request: ManifestCheckRequest, signal: AbortSignal) {
+    const read = this.#manifest(request.manifest, request.manifestFile);
+    if (read.manifest === null || request.cluster === null) return { findings: read.findings };
+    const schemas = read.manifest.stores.flatMap((store) => store.schemas.map(({ source }) => source));
+    const live = await this.#parts.liveTables(request.cluster, schemas, signal);
+    return { findings: [...read.findings, ...checkTables(read.manifest, live, read.locate)] };
+  }
+
+  async adapterTest(request: AdapterTestRequest, _caller: Caller, signal: AbortSignal): Promise<AdapterReport> {
+    const adapter = this.#parts.httpAdapter(request.adapter);
+    return await testAdapter({ adapter, tenant: request.tenant, to: request.to, move: "dray-adapter-test", signal });
+  }
+
+  #move(name: string): Move {
+    const move = this.#moves.get(name);
+    if (move === undefined) throw new DrayError("MOVE_UNKNOWN", { move: name, known: [...this.#moves.keys()] });
+    return move;
+  }
+
+  async #done(move: Move, done: string): Promise<ActionResult> {
+    return { done, status: await moveStatus(move, this.#pace) };
+  }
+
+  /** The file by itself, and the names it uses of this server's configuration. */
+  #manifest(text: string, file: string): { readonly manifest: Manifest | null } & Omit<ReadManifest, "manifest"> {
+    const read = readManifest({ text, file });
+    if (read.manifest === null) return read;
+    const names = checkNames(read.manifest, this.#parts.knownNames, read.locate);
+    return { ...read, manifest: refuses(names) ? null : read.manifest, findings: [...read.findings, ...names] };
+  }
+
+  /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
+  #recover(move: Move): void {
+    const recover = move.phase === "cutting-over" ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
+    if (recover === null) return;
+    const { signal } = this.#life;
+    void move
+      .command("recovery", "server", () =>
+        withBackoff<unknown>(() => recover(move, signal), {
+          signal,
+          onRetry: (error) =>
+            this.#parts.logger.warn({ move: move.name, error: error.message }, "recovery is tried again"),
+        }),
+      )
+      .catch((error: unknown) => {
+        if (!signal.aborted) this.#parts.logger.error({ move: move.name, error: reasonOf(error) }, "recovery failed");
+      });
+  }
+
+  async #sample(): Promise<void> {
+    const { signal } = this.#life;
+    while (!signal.aborted) {
+      for (const move of this.#moves.values()) {
+        for (const { source, runtime } of move.lanes.all) this.#pace.sample(source.lane, runtime.state());
+      }
+      await this.#parts.clock.sleep(SAMPLE_EVERY_MS, signal).catch(() => {});
+    }
+  }
+
+  /** The next change of phase or details, or half a second: numbers move all the time. */
+  async #changeOf(move: Move, signal: AbortSignal): Promise<void> {
+    const waited = new AbortController();
+    const stop = move.onChange(() => waited.abort(new Error("changed")));
+    await this.#parts.clock.sleep(WATCH_EVERY_MS, AbortSignal.any([signal, waited.signal])).catch(() => {});
+    stop();
+  }
+}

@@ -1,0 +1,45 @@
+import type { Connector } from "../connectors/connector.ts";
+import type { SourceControl } from "../connectors/source-control.ts";
+import type { Change } from "../pipeline/entry.ts";
+import type { ManifestStore } from "../pipeline/manifest.ts";
+import type { CheckTime, Finding } from "../pipeline/preflight.ts";
+import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
+import type { Sink } from "../sinks/sink.ts";
+import type { TargetControl } from "../sinks/target-control.ts";
+
+export type Discovered = {
+  /** In the order in which they are copied: roots last (T2). */
+  readonly tables: readonly CoveredTable[];
+  readonly findings: readonly Finding[];
+};
+
+export type PairCheck = {
+  readonly store: ManifestStore;
+  readonly tenant: string;
+  readonly when: CheckTime;
+  /** Schemas of the source with a READ ONLY fence. */
+  readonly fencedSchemas: readonly string[];
+};
+
+/** One store of a move between two clusters of one kind: everything that the coordinator asks of it. */
+export interface StorePair {
+  readonly connector: Connector;
+  readonly sink: Sink;
+  readonly sourceControl: SourceControl;
+  readonly targetControl: TargetControl;
+  /** What the manifest says, with the live schemas' definitions. Findings name what is not classified or not accepted. */
+  discover(store: ManifestStore, tenant: string, signal: AbortSignal): Promise<Discovered>;
+  /** All findings at once; what cannot be asked is an error among them. */
+  check(options: PairCheck, signal: AbortSignal): Promise<readonly Finding[]>;
+  /** The `dray` schemas of both sides are there and are this installation's (DRAY_SCHEMA_TAKEN). */
+  install(signal: AbortSignal): Promise<void>;
+  /** After an abort: the tenant's rows in the target, guarded, in small paced batches; may be repeated. */
+  removeCopied(lane: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void>;
+  /** Guarded statements that would remove the tenant's rows at the source; nothing runs them. */
+  removalSql(lane: LaneSource): readonly string[];
+  /** For `dray log --bodies`: columns and values of a change, as text. */
+  describeChange(lane: LaneSource, change: Change): Readonly<Record<string, string | null>>;
+  /** For alarms and errors: the key's columns, as text. */
+  describeKey(lane: LaneSource, change: Change): string;
+  close(): Promise<void>;
+}

@@ -1,0 +1,226 @@
+import type { GenerationBook } from "../../connectors/generation-book.ts";
+import { connectMysql, type MysqlAddress, quoteIdentifier, quoteTable } from "../../connectors/mysql/client.ts";
+import { MysqlConnector } from "../../connectors/mysql/connector.ts";
+import { discoverTables } from "../../connectors/mysql/discover-tables.ts";
+import { MysqlGenerationBook } from "../../connectors/mysql/generation-book.ts";
+import { ensureDraySchema } from "../../connectors/mysql/installation.ts";
+import { keyValues } from "../../connectors/mysql/key-bytes.ts";
+import { mysqlPreflight } from "../../connectors/mysql/preflight.ts";
+import { decodeRow } from "../../connectors/mysql/row-codec.ts";
+import { readTables } from "../../connectors/mysql/schema-reader.ts";
+import { MysqlSourceControl } from "../../connectors/mysql/source-control.ts";
+import { carriedColumns, keyColumns, type TableSpec, tableSpec } from "../../connectors/mysql/table-spec.ts";
+import { tenantPredicate } from "../../connectors/mysql/tenant-key.ts";
+import type { Change } from "../../pipeline/entry.ts";
+import { DrayError } from "../../pipeline/errors.ts";
+import type { LiveTable } from "../../pipeline/live-schema.ts";
+import type { ManifestStore } from "../../pipeline/manifest.ts";
+import type { Finding } from "../../pipeline/preflight.ts";
+import type { LaneSource } from "../../pipeline/source.ts";
+import { MysqlSink } from "../../sinks/mysql/mysql-sink.ts";
+import { MysqlTargetControl } from "../../sinks/mysql/target-control.ts";
+import type { Discovered, PairCheck, StorePair } from "../store-kind.ts";
+import type { ClusterAddress, StoreKind, StoreKindOptions } from "../stores.ts";
+
+/** MySQL clusters: one connector per source server, however many moves it serves (design: one reader a server). */
+export class MysqlKind implements StoreKind {
+  readonly #options: StoreKindOptions;
+  readonly #connectors = new Map<string, MysqlConnector>();
+  readonly #closables = new Set<{ close(): Promise<void> }>();
+
+  constructor(options: StoreKindOptions) {
+    this.#options = options;
+  }
+
+  pair(from: ClusterAddress, to: ClusterAddress): StorePair {
+    const pair = new MysqlPair({ ...this.#options, from, to, connector: this.#connector(from) });
+    this.#closables.add(pair);
+    return pair;
+  }
+
+  async readNumber(cluster: ClusterAddress, query: string, signal: AbortSignal): Promise<number> {
+    const session = await connectMysql(address(cluster), { side: "source", signal });
+    try {
+      const [row] = await session.query(query, signal);
+      const value = Number(Object.values(row ?? {})[0] ?? Number.NaN);
+      if (!Number.isFinite(value)) throw new DrayError("PROBE_FAILED", { cluster: cluster.name, why: "not a number" });
+      return value;
+    } finally {
+      await session.close();
+    }
+  }
+
+  generationBook(cluster: ClusterAddress): GenerationBook {
+    const { name, draySchema } = cluster;
+    const book = new MysqlGenerationBook({ address: address(cluster), draySchema, cluster: name });
+    this.#closables.add(book);
+    return book;
+  }
+
+  async liveTables(cluster: ClusterAddress, schemas: readonly string[], signal: AbortSignal): Promise<LiveTable[]> {
+    const session = await connectMysql(address(cluster), { side: "source", signal });
+    try {
+      const live: LiveTable[] = [];
+      for (const schema of schemas) {
+        const tables = await readTables(session, schema, signal);
+        if (tables.length === 0) throw new DrayError("SCHEMA_UNKNOWN", { cluster: cluster.name, schema });
+        live.push(
+          ...tables.map((table) => ({
+            schema,
+            name: table.name,
+            columns: table.columns.map(({ name }) => name),
+            primaryKey: table.primaryKey,
+            references: table.foreignKeys.map((key) => ({
+              columns: key.columns,
+              schema: key.parentSchema,
+              table: key.parentTable,
+              referencedColumns: key.parentColumns,
+            })),
+          })),
+        );
+      }
+      return live;
+    } finally {
+      await session.close();
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#closables].map((part) => part.close()));
+    await Promise.all([...this.#connectors.values()].map((connector) => connector.close()));
+  }
+
+  #connector(cluster: ClusterAddress): MysqlConnector {
+    const known = this.#connectors.get(cluster.name);
+    if (known) return known;
+    const { clock, heartbeatMs, installationId } = this.#options;
+    const connector = new MysqlConnector({
+      address: address(cluster),
+      draySchema: cluster.draySchema,
+      clock,
+      heartbeatMs,
+      installationId,
+    });
+    this.#connectors.set(cluster.name, connector);
+    return connector;
+  }
+}
+
+type PairOptions = StoreKindOptions & {
+  readonly from: ClusterAddress;
+  readonly to: ClusterAddress;
+  readonly connector: MysqlConnector;
+};
+
+class MysqlPair implements StorePair {
+  readonly connector: MysqlConnector;
+  readonly sink: MysqlSink;
+  readonly sourceControl: MysqlSourceControl;
+  readonly targetControl: MysqlTargetControl;
+  readonly #options: PairOptions;
+
+  constructor(options: PairOptions) {
+    const { from, to, clock, probe } = options;
+    this.#options = options;
+    this.connector = options.connector;
+    this.sink = new MysqlSink({ address: address(to), draySchema: to.draySchema, clock, probe });
+    this.sourceControl = new MysqlSourceControl({ address: address(from), draySchema: from.draySchema, clock });
+    this.targetControl = new MysqlTargetControl({ address: address(to), draySchema: to.draySchema, clock });
+  }
+
+  async discover(store: ManifestStore, _tenant: string, signal: AbortSignal): Promise<Discovered> {
+    const { from } = this.#options;
+    const session = await connectMysql(address(from), { side: "source", signal });
+    try {
+      const live = new Map<string, Awaited<ReturnType<typeof readTables>>>();
+      for (const { source } of store.schemas) live.set(source, await readTables(session, source, signal));
+      return discoverTables(store.schemas, live, from.name);
+    } finally {
+      await session.close();
+    }
+  }
+
+  async check({ store, tenant, when, fencedSchemas }: PairCheck, signal: AbortSignal): Promise<readonly Finding[]> {
+    const { from, to, installationId } = this.#options;
+    return await mysqlPreflight({
+      source: address(from),
+      target: address(to),
+      draySchema: { source: from.draySchema, target: to.draySchema },
+      installationId,
+      tenant,
+      schemas: store.schemas,
+      fencedSchemas,
+      consents: [],
+      when,
+      signal,
+    });
+  }
+
+  async install(signal: AbortSignal): Promise<void> {
+    const { from, to, installationId } = this.#options;
+    for (const cluster of [from, to]) {
+      const session = await connectMysql(address(cluster), { side: "source", signal });
+      try {
+        await ensureDraySchema(session, { schema: cluster.draySchema, installationId }, signal);
+      } finally {
+        await session.close();
+      }
+    }
+  }
+
+  async removeCopied(source: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void> {
+    const { lane, tenant, tables } = source;
+    await this.sink.removeRows({ lane, tenant, tables }, (_table, rows) => onRows(rows), signal);
+  }
+
+  /** The last table first, as what refers goes before what is referred to; by tenant, a thousand rows a statement. */
+  removalSql({ tables, tenant }: LaneSource): readonly string[] {
+    return [...tables].reverse().map((table) => {
+      const spec = tableSpec(table);
+      const order = spec.primaryKey.map(quoteIdentifier).join(", ");
+      return (
+        `DELETE FROM ${quoteTable(spec.schema, spec.name)} WHERE ${tenantPredicate(spec, tenant)} ` +
+        `ORDER BY ${order} LIMIT 1000; -- again until it removes nothing`
+      );
+    });
+  }
+
+  describeChange(source: LaneSource, change: Change): Readonly<Record<string, string | null>> {
+    const columns = carriedColumns(specOf(source, change));
+    const row = decodeRow(change.row, columns.length);
+    return Object.fromEntries(columns.map(({ name, charset }, i) => [name, text(row[i] ?? null, charset)]));
+  }
+
+  describeKey(source: LaneSource, change: Change): string {
+    const spec = specOf(source, change);
+    const values = keyValues(spec, change.key);
+    return keyColumns(spec)
+      .map(({ name, charset }, i) => `${name}=${text(values[i] ?? null, charset)}`)
+      .join(" ");
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.sink.close(), this.sourceControl.close(), this.targetControl.close()]);
+  }
+}
+
+function specOf(source: LaneSource, change: Change): TableSpec {
+  const table = source.tables.find(({ id }) => id === change.table);
+  if (table === undefined) throw new DrayError("TABLE_UNKNOWN", { table: change.table });
+  return tableSpec(table);
+}
+
+/** Binary bytes in hex, all else as its text. */
+function text(value: Uint8Array | null, charset: string | null): string | null {
+  if (value === null) return null;
+  const bytes = Buffer.from(value);
+  const isText = bytes.every((byte) => byte >= 0x20) || charset !== null;
+  return isText && charset !== "binary" ? bytes.toString("utf8") : `0x${bytes.toString("hex")}`;
+}
+
+function address(cluster: ClusterAddress): MysqlAddress {
+  const { host, port, user, password, tls } = cluster;
+  const plain = { host, port, user, password };
+  if (tls === null) return plain;
+  return { ...plain, tls: tls.ca === null ? { verify: tls.verify } : { verify: tls.verify, ca: tls.ca } };
+}
