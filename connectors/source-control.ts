@@ -12,8 +12,10 @@ export type Blocker = {
   /** `schema.table`, covered tables only; empty where the server does not say (XA). */
   readonly tables: readonly string[];
   readonly ageSeconds: number;
-  /** In hex, for a prepared XA transaction (M7). */
+  /** In hex, for a prepared XA transaction of which nothing else is known (M7). */
   readonly xid: string | null;
+  /** A prepared XA transaction, which a KILL does not end: XA COMMIT or XA ROLLBACK does. */
+  readonly prepared: "yes" | "no";
 };
 
 export type QuiesceOptions = {

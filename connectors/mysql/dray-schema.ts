@@ -51,6 +51,8 @@ export const DRAY_TABLES: Readonly<Record<string, string>> = {
     tenant VARBINARY(255) NOT NULL,
     generation BIGINT UNSIGNED NOT NULL,
     state VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    home VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    routed_generation BIGINT UNSIGNED NOT NULL,
     PRIMARY KEY (adapter, move, tenant)`,
 };
 

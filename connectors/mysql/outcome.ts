@@ -45,7 +45,7 @@ export class MysqlOutcomeStore implements OutcomeStore {
 
   async readOutcomes(move: string, signal: AbortSignal): Promise<readonly OutcomeRow[]> {
     const rows = await this.#session.rows(
-      `SELECT generation, outcome, home_uuid, facts FROM ${this.#table} WHERE move = ? ORDER BY generation`,
+      `SELECT generation, outcome, home_uuid, CAST(facts AS CHAR) facts FROM ${this.#table} WHERE move = ? ORDER BY generation`,
       [move],
       signal,
     );
@@ -108,7 +108,7 @@ export class MysqlOutcomeStore implements OutcomeStore {
         });
       if (inserted === 1) return { result: "won" };
       const [found] = await sql.rows(
-        `SELECT generation, outcome, home_uuid, facts, @@server_uuid here FROM ${this.#table} WHERE move = ? AND generation = ?`,
+        `SELECT generation, outcome, home_uuid, CAST(facts AS CHAR) facts FROM ${this.#table} WHERE move = ? AND generation = ?`,
         [draft.move, String(draft.generation)],
       );
       if (found) {

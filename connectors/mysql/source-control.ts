@@ -26,7 +26,10 @@ export class MysqlSourceControl implements SourceControl {
     this.#watching = new ControlSession({ address: options.address, role: "quiesce" });
     this.#fencing = new ControlSession({ address: options.address, role: "fence" });
     this.#store = new MysqlOutcomeStore({ session: this.#outcomes, draySchema: options.draySchema, clock });
-    this.#quiesce = new MysqlQuiesce({ session: this.#watching, clock });
+    this.#quiesce = new MysqlQuiesce({
+      rows: (sql, parameters, signal) => this.#watching.rows(sql, parameters, signal),
+      clock,
+    });
     this.#draySchema = options.draySchema;
   }
 

@@ -1,10 +1,19 @@
+import { systemClock } from "../../../pipeline/clock.ts";
 import type { Check, Finding } from "../../../pipeline/preflight.ts";
-import { type MysqlPreflightContext, servers } from "./context.ts";
+import { describeBlocker, MysqlQuiesce } from "../quiesce.ts";
+import { listed, type MysqlPreflightContext, servers } from "./context.ts";
 import type { ServerView } from "./server-view.ts";
 
 type C = MysqlPreflightContext;
 
-const NEEDED_INSTRUMENTS = ["wait/lock/metadata/sql/mdl"];
+/** Who holds which table, and which transaction it is. */
+const NEEDED = [
+  { table: "setup_instruments", names: ["wait/lock/metadata/sql/mdl", "transaction"] },
+  {
+    table: "setup_consumers",
+    names: ["global_instrumentation", "thread_instrumentation", "events_transactions_current"],
+  },
+];
 const CLOCK_SKEW_SECONDS = 5;
 
 const version: Check<C> = {
@@ -160,45 +169,58 @@ const packet: Check<C> = {
 };
 
 const instruments: Check<C> = {
-  id: "mysql.metadata-lock-instrument",
+  id: "mysql.instruments",
   rule: "C11",
   when: ["preflight", "gate"],
   run: async (context) => {
     if ((await context.source.variable("performance_schema")) === "OFF") return [];
-    const rows = await context.source.rows(
-      `SELECT NAME name_, ENABLED enabled_ FROM performance_schema.setup_instruments WHERE NAME IN (${NEEDED_INSTRUMENTS.map(() => "?").join(", ")})`,
-      NEEDED_INSTRUMENTS,
-    );
-    return NEEDED_INSTRUMENTS.filter((name) => rows.find((row) => row["name_"] === name)?.["enabled_"] !== "YES").map(
-      (name) => ({
-        id: "mysql.metadata-lock-instrument",
-        severity: "error",
-        subject: `${context.source.label} ${name}`,
-        finding: `The instrument ${name} is off: who holds a lock for writing cannot be seen, so no fence can be trusted.`,
-        remedy:
-          "Switch it on by the SQL shown, and in the server's configuration; open transactions are seen from then on.",
-        fixSql: [`UPDATE performance_schema.setup_instruments SET ENABLED = 'YES' WHERE NAME = '${name}'`],
-        fixOn: context.source.label,
-        rule: "C11",
-      }),
-    );
+    const findings: Finding[] = [];
+    for (const { table, names } of NEEDED) {
+      const rows = await context.source.rows(
+        `SELECT NAME name_, ENABLED enabled_ FROM performance_schema.${table} WHERE NAME IN (${names.map(() => "?").join(", ")})`,
+        names,
+      );
+      for (const name of names) {
+        if (rows.find((row) => row["name_"] === name)?.["enabled_"] === "YES") continue;
+        findings.push({
+          id: "mysql.instruments",
+          severity: "error",
+          subject: `${context.source.label} ${name}`,
+          finding: `${name} is off in performance_schema.${table}: who could still write cannot be seen, so no fence can be trusted.`,
+          remedy:
+            "Switch it on by the SQL shown, and in the server's configuration; transactions are seen from then on.",
+          fixSql: [`UPDATE performance_schema.${table} SET ENABLED = 'YES' WHERE NAME = '${name}'`],
+          fixOn: context.source.label,
+          rule: "C11",
+        });
+      }
+    }
+    return findings;
   },
 };
 
+/** Between two looks that far apart a healthy coordinator has ended its transaction. */
+const XA_AGAIN_MS = 300;
+
+/** A neighbour's prepared transaction holds nobody up: only what covered tables, or nobody knows which, are held by. */
 const preparedXa: Check<C> = {
   id: "mysql.prepared-xa",
   rule: "M7",
   when: ["preflight", "gate"],
-  run: async (context) => {
-    const rows = await context.source.rows("XA RECOVER CONVERT XID");
-    if (rows.length === 0) return [];
-    const xids = rows.map((row) => row["data"] ?? "?");
+  run: async (context, signal) => {
+    const quiesce = new MysqlQuiesce({ rows: (sql, parameters) => context.source.rows(sql, parameters) });
+    const before = await quiesce.prepared(context.specs, signal);
+    if (before.length === 0) return [];
+    await systemClock.sleep(XA_AGAIN_MS, signal);
+    const ids = new Set(before.map((blocker) => blocker.id));
+    const left = (await quiesce.prepared(context.specs, signal)).filter((blocker) => ids.has(blocker.id));
+    if (left.length === 0) return [];
     return [
       {
         id: "mysql.prepared-xa",
         severity: "error",
         subject: `${context.source.label} XA RECOVER`,
-        finding: `${rows.length} prepared XA transaction(s) from before the start: ${xids.slice(0, context.limits.listedKeys).join(", ")}. Their rows are in the binary log already, their outcome is not.`,
+        finding: `Prepared XA transactions from before the start: ${listed(left.map(describeBlocker), context.limits.listedKeys)}. Their rows are in the binary log already, their outcome is not.`,
         remedy: "Let their coordinator end them; XA COMMIT or XA ROLLBACK the ones that nobody owns any more.",
         rule: "M7",
       },
