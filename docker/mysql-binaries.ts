@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { aptInstall } from "./apt.ts";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { cached, type Log } from "./cache.ts";
 import { lastLines, onPath, runCommand } from "./command.ts";
+import { unpackDebian } from "./debian-packages.ts";
 import { ServerUnavailable } from "./server-unavailable.ts";
 
 /** How a program of a MySQL installation is run: the loader of a foreign root comes first where there is one. */
@@ -16,7 +16,7 @@ export type MysqlBinaries = {
 };
 
 const WAYS =
-  "give DRAY_TEST_MYSQL_URL_A and _B, put MySQL 8.0 or later on the PATH, start a container engine, or run once as root on Debian or Ubuntu";
+  "give DRAY_TEST_MYSQL_URL_A and _B, put MySQL 8.0 or later on the PATH, start a container engine, or have root once on a Linux with apt-get";
 
 /** MySQL's answer to --version, or null where it is another product (MariaDB's server has the same name) or too old. */
 export function mysqlVersion(answer: string): string | null {
@@ -44,7 +44,7 @@ export async function mysqlOnPath(log: Log): Promise<MysqlBinaries | null> {
 
 /** Debian's own packages, unpacked into the cache; run from there by their own loader, so no chroot and no root. */
 export async function mysqlFromPackages(log: Log): Promise<MysqlBinaries> {
-  const folder = await cached({ name: "mysql-9.7", log, build: (target) => debootstrap(target, log) });
+  const folder = await cached({ name: "mysql-9.7", log, build: (target) => unpack(target, log) });
   const loader = [
     ...filesMatching(join(folder, "usr/lib64"), /^ld-linux.*\.so\.\d$/),
     ...filesMatching(join(folder, "usr/lib"), /^ld-linux.*\.so\.\d$/),
@@ -77,28 +77,14 @@ export async function mysqlFromPackages(log: Log): Promise<MysqlBinaries> {
   return { version, origin: folder, mysqld, tool: (name) => program(`usr/bin/${name}`, ["--no-defaults"]) };
 }
 
-async function debootstrap(target: string, log: Log): Promise<void> {
-  const asRoot = process.getuid?.() === 0;
-  if (process.platform !== "linux" || !asRoot) {
-    throw new ServerUnavailable(`MySQL: none here, and unpacking Debian's packages takes root on Linux; ${WAYS}`);
-  }
-  if (onPath("debootstrap") === null) {
-    const problem = await aptInstall(["debootstrap", "debian-archive-keyring"], log);
-    if (problem !== null) throw new ServerUnavailable(`MySQL: debootstrap is missing and ${problem}; ${WAYS}`);
-  }
+async function unpack(target: string, log: Log): Promise<void> {
   log("MySQL: downloading Debian's mysql-server-core, about 560 MB unpacked, once");
-  let lines = 0;
-  const { code, output } = await runCommand({
-    command: "debootstrap",
-    args: ["--variant=minbase", "--include=mysql-server-core,mysql-client-core", "sid", target],
-    env: { ...process.env, PATH: `${process.env["PATH"]}${delimiter}/usr/sbin${delimiter}/sbin`, LC_ALL: "C" },
-    onLine: (line) => {
-      lines += 1;
-      if (lines % 40 === 0) log(`MySQL: ${line.replace(/^I: /, "")} (step ${lines})`);
-    },
+  const problem = await unpackDebian({
+    packages: ["mysql-server-core", "mysql-client-core"],
+    target,
+    log: (line) => log(`MySQL: ${line}`),
   });
-  if (code !== 0) throw new ServerUnavailable(`MySQL: debootstrap failed (${lastLines(output, 2)}); ${WAYS}`);
-  mkdirSync(join(target, "var/lib/mysql-files"), { recursive: true });
+  if (problem !== null) throw new ServerUnavailable(`MySQL: none here, and ${problem}; ${WAYS}`);
 }
 
 function filesMatching(folder: string, pattern: RegExp): string[] {

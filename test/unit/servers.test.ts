@@ -171,6 +171,20 @@ describeWithMysql("the shared MySQL servers", (mysql) => {
   });
 });
 
+describeWithMysql("a server given by a URL", (mysql) => {
+  test("is used, and is never taken down", async () => {
+    const { host, port, user, password } = mysql.a;
+    vi.stubEnv("DRAY_TEST_MYSQL_URL_A", `mysql://${user}${password === "" ? "" : `:${password}`}@${host}:${port}`);
+    const servers = await openServers();
+    const given = await servers.mysql({ name: "mysql-a" });
+    expect(given).toMatchObject({ owned: false, host, port, pid: null, dataDir: null });
+    await expect(given.stop()).rejects.toThrow(/not ours/);
+    expect(() => given.pause()).toThrow(/not ours/);
+    await servers.close();
+    expect(await ask(given, "SELECT 1 one")).toEqual([{ one: 1 }]);
+  });
+});
+
 describeWithKafka("the shared broker", (kafka) => {
   test("answers", () => expect(kafka.brokers).toHaveLength(1));
 });
