@@ -14,6 +14,9 @@ const COMPRESS_ABOVE_BYTES = 512;
 /** Above this the thread pool takes the work, so that the event loop stays free. */
 const OFF_THREAD_ABOVE_BYTES = 128 * 1024;
 const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+/** Every output buffer of this size is a turn through the thread pool: Node's own 16 KiB made one body wait for dozens. */
+const ZSTD_POOL_OPTIONS = { ...ZSTD_OPTIONS, chunkSize: 256 * 1024 };
+const SMALLEST_OUTPUT_BYTES = 64;
 const NOTHING = new Uint8Array(0);
 
 const packr = new Packr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" });
@@ -93,7 +96,7 @@ export async function sealBody(body: Uint8Array): Promise<SealedBody> {
   if (body.length <= COMPRESS_ABOVE_BYTES) return sealed(body, body.length, "plain");
   const packed =
     body.length > OFF_THREAD_ABOVE_BYTES
-      ? await compressInPool(body, ZSTD_OPTIONS)
+      ? await compressInPool(body, ZSTD_POOL_OPTIONS)
       : zstdCompressSync(body, ZSTD_OPTIONS);
   if (packed.length >= body.length) return sealed(body, body.length, "plain");
   return sealed(packed, body.length, "zstd");
@@ -130,7 +133,7 @@ async function inflate(
   plainBytes: number,
   where: Readonly<Record<string, unknown>>,
 ): Promise<Uint8Array> {
-  const options = { maxOutputLength: plainBytes };
+  const options = { maxOutputLength: plainBytes, chunkSize: Math.max(SMALLEST_OUTPUT_BYTES, plainBytes) };
   try {
     return plainBytes > OFF_THREAD_ABOVE_BYTES
       ? await inflateInPool(stored, options)

@@ -15,7 +15,7 @@ export type AppendBatch = {
 };
 
 export type SqliteRequest =
-  | { readonly op: "append"; readonly batches: readonly AppendBatch[]; readonly bytes: Uint8Array }
+  | { readonly op: "append"; readonly batches: readonly AppendBatch[]; readonly bytes: ArrayBuffer }
   | {
       readonly op: "open";
       readonly lane: LaneId;
@@ -43,6 +43,8 @@ export type SqliteAnswers = {
 };
 
 export type SqliteMessage = { readonly id: number; readonly request: SqliteRequest };
-export type SqliteReply =
-  | { readonly id: number; readonly answer: unknown }
-  | { readonly id: number; readonly failure: Failure };
+/** `bytes`: the buffer of an `append`, handed back to be used again. */
+export type SqliteReply = { readonly id: number; readonly bytes: ArrayBuffer | null } & (
+  | { readonly answer: unknown }
+  | { readonly failure: Failure }
+);

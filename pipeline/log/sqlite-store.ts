@@ -28,17 +28,20 @@ export class SqliteStore {
     this.#db = db;
   }
 
-  /** One transaction for all that waited. A lane that was taken over is refused alone; a full disk refuses them all. */
+  /**
+   * One transaction for all that waited; `bytes` begins with theirs. A lane that was taken over is refused alone; a full
+   * disk refuses them all.
+   */
   append(batches: readonly AppendBatch[], bytes: Uint8Array): BatchAnswer[] {
+    let at = 0;
     const answers = this.#transaction(() => {
-      let at = 0;
       return batches.map((batch) => {
         const start = at;
         for (const entry of batch.entries) at += entry.headerBytes + entry.storedBytes;
         return this.#appendBatch(batch, bytes.subarray(start, at));
       });
     });
-    this.#uncheckpointedBytes += bytes.length;
+    this.#uncheckpointedBytes += at;
     return answers;
   }
 

@@ -13,6 +13,9 @@ import type {
   SqliteRequest,
 } from "./sqlite-requests.ts";
 
+const SMALLEST_BUFFER_BYTES = 256 * 1024;
+const SPARE_BYTES = 16 * 1024 * 1024;
+
 type Asked = { readonly resolve: (answer: unknown) => void; readonly reject: (error: DrayError) => void };
 type WaitingBatch = {
   readonly lane: LaneId;
@@ -31,6 +34,8 @@ export class SqliteThread {
   #waiting: WaitingBatch[] = [];
   #isAppending = false;
   #nextId = 1;
+  /** One buffer goes to and fro: new ones would be garbage in the other thread, which notices late. */
+  #spare: ArrayBuffer | null = null;
   #dead: DrayError | null = null;
 
   constructor(options: SqliteFileOptions & { readonly onCommit: (lane: LaneId) => void }) {
@@ -76,9 +81,9 @@ export class SqliteThread {
 
   async #appendTogether(waiting: readonly WaitingBatch[]): Promise<void> {
     try {
-      const bytes = joined(waiting);
+      const bytes = this.#joined(waiting);
       const request = { op: "append", batches: waiting.map(asBatch), bytes } as const;
-      const answers = (await this.#post(request, [bytes.buffer])) as readonly BatchAnswer[];
+      const answers = (await this.#post(request, [bytes])) as readonly BatchAnswer[];
       waiting.forEach((batch, i) => {
         const answer = answers[i] as BatchAnswer;
         if ("failure" in answer) {
@@ -93,6 +98,26 @@ export class SqliteThread {
     }
   }
 
+  /** A buffer of its own, to be handed over without a copy: a view into a shared pool could not be. */
+  #joined(batches: readonly WaitingBatch[]): ArrayBuffer {
+    let sizeBytes = 0;
+    for (const { entries } of batches) for (const e of entries) sizeBytes += e.headerBytes.length + e.stored.length;
+    const spare = this.#spare;
+    this.#spare = null;
+    const isEnough = spare !== null && spare.byteLength >= sizeBytes;
+    const buffer = isEnough ? spare : new ArrayBuffer(Math.max(sizeBytes, SMALLEST_BUFFER_BYTES));
+    const bytes = new Uint8Array(buffer);
+    let at = 0;
+    for (const { entries } of batches) {
+      for (const { headerBytes, stored } of entries) {
+        bytes.set(headerBytes, at);
+        bytes.set(stored, at + headerBytes.length);
+        at += headerBytes.length + stored.length;
+      }
+    }
+    return buffer;
+  }
+
   #post(request: SqliteRequest, transfer: readonly ArrayBuffer[]): Promise<unknown> {
     if (this.#dead) return Promise.reject(this.#dead);
     return new Promise((resolve, reject) => {
@@ -105,6 +130,7 @@ export class SqliteThread {
   }
 
   #settle(reply: SqliteReply): void {
+    if (reply.bytes !== null && reply.bytes.byteLength <= SPARE_BYTES) this.#spare = reply.bytes;
     const asked = this.#asked.get(reply.id);
     this.#asked.delete(reply.id);
     if (this.#asked.size === 0) this.#worker.unref();
@@ -134,22 +160,6 @@ function asBatch(batch: WaitingBatch): AppendBatch {
       chunkKey: header.body.chunkKey,
     })),
   };
-}
-
-/** One buffer of its own, to be handed over without a copy: a view into a shared pool could not be. */
-function joined(batches: readonly WaitingBatch[]): Uint8Array<ArrayBuffer> {
-  let sizeBytes = 0;
-  for (const { entries } of batches) for (const e of entries) sizeBytes += e.headerBytes.length + e.stored.length;
-  const bytes = new Uint8Array(new ArrayBuffer(sizeBytes));
-  let at = 0;
-  for (const { entries } of batches) {
-    for (const { headerBytes, stored } of entries) {
-      bytes.set(headerBytes, at);
-      bytes.set(stored, at + headerBytes.length);
-      at += headerBytes.length + stored.length;
-    }
-  }
-  return bytes;
 }
 
 function toError(failure: Failure): DrayError {

@@ -18,12 +18,13 @@ port.on("message", answer);
 
 function answer({ id, request }: SqliteMessage): void {
   let reply: SqliteReply;
+  const bytes = request.op === "append" ? request.bytes : null;
   try {
-    reply = { id, answer: run(request) };
+    reply = { id, bytes, answer: run(request) };
   } catch (error) {
-    reply = { id, failure: failureOf(error) };
+    reply = { id, bytes, failure: failureOf(error) };
   }
-  port?.postMessage(reply);
+  port?.postMessage(reply, bytes === null ? [] : [bytes]);
   // Behind the answer: whoever waits for it does not wait for the tidying.
   if (request.op !== "close") tidying ??= setImmediate(tidy);
 }
@@ -31,7 +32,7 @@ function answer({ id, request }: SqliteMessage): void {
 function run(request: SqliteRequest): SqliteAnswers[SqliteRequest["op"]] {
   switch (request.op) {
     case "append":
-      return store.append(request.batches, request.bytes);
+      return store.append(request.batches, new Uint8Array(request.bytes));
     case "open":
       return store.open(request.lane, request.aboveEpoch, request.nonce, request.wallMs);
     case "trim":

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { DirectoryChunkStore } from "../../pipeline/chunk-store/directory.ts";
 import { systemClock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
@@ -12,9 +12,6 @@ import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
 import { appendMany, changesDraft, newLane, noise, openOptions, readSome, seqs, upTo } from "./log-drafts.ts";
-
-// A hang guard, no promise.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 300_000 });
 
 const MIB = 1024 * 1024;
 
