@@ -14,6 +14,7 @@ type Rule = {
   readonly neverPackages?: RegExp;
 };
 
+const CONSOLE = /^console\//;
 const PIPELINE = /^pipeline\//;
 const SHARED_PARTS = /^(connectors|sinks)\/[^/]+\.ts$/;
 const STORE_PACKAGES = /^(mysql2|@vlasky\/zongji|mongodb)(\/|$)/;
@@ -36,15 +37,24 @@ const RULES: readonly Rule[] = [
     ],
   },
   // The composition root and the registry of stores are the only ones that see concrete classes.
-  { from: /^cutover\/(stores|dray)\.ts$/, may: () => [PIPELINE, /^(connectors|sinks|cutover)\//] },
-  { from: /^cutover\//, may: () => [PIPELINE, SHARED_PARTS, /^cutover\//], neverPackages: STORE_PACKAGES },
+  {
+    from: /^cutover\/((stores|dray)\.ts$|stores\/)/,
+    may: () => [PIPELINE, /^(connectors|sinks|cutover)\//],
+    mayAsType: [CONSOLE],
+  },
+  {
+    from: /^cutover\//,
+    may: () => [PIPELINE, SHARED_PARTS, /^cutover\//],
+    mayAsType: [CONSOLE],
+    neverPackages: STORE_PACKAGES,
+  },
   { from: /^console\//, may: () => [PIPELINE, /^(console|cutover)\//], neverPackages: STORE_PACKAGES },
   // The one verb that is a server and no client.
   { from: /^cli\/serve\.ts$/, may: () => [PIPELINE, /^(cli|console|cutover)\//] },
   {
     from: /^cli\//,
     may: () => [/^cli\//, /^pipeline\/errors\.ts$/],
-    mayAsType: [/^console\//],
+    mayAsType: [CONSOLE],
     neverPackages: STORE_PACKAGES,
   },
   { from: /^docker\//, may: () => [/^docker\//] },
