@@ -4,6 +4,9 @@ import type { ErrorCode } from "../pipeline/errors.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 
+/** What answers are made of, for clients that know nothing but this API. */
+export type { AdapterReport, Alarm, FileFinding, Finding, JournalEntry };
+
 /** Who asks: the name goes into the journal and into the answer that somebody else gets meanwhile. */
 export type Caller = { readonly by: string; readonly role: Role };
 export const ROLES = ["read", "operate", "admin"] as const;

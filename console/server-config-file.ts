@@ -22,7 +22,7 @@ export function serverConfigFile(source: SecretSource) {
   const secret = secretField(source);
   const tls = tlsField(source);
   return z.strictObject({
-    data_dir: z.string().min(1).default("./dray-data").describe("Folder of everything the server keeps"),
+    data_dir: z.string().min(1).optional().describe("Folder of everything the server keeps; ./dray-data where absent"),
     listen: z
       .union([
         z.strictObject({ unix: z.string().min(1).optional().describe("The socket's path, mode 0600; no token") }),

@@ -108,7 +108,7 @@ export function readServerConfig(options: ServerConfigOptions): ServerConfigResu
     options.file,
   );
   if (value === null) return { config: null, findings };
-  const dataDir = options.dataDir === null ? resolve(folder, value.data_dir) : resolve(options.dataDir);
+  const dataDir = dataDirOf(options.dataDir, value.data_dir, folder);
   const listen: Listen =
     "tcp" in value.listen
       ? { kind: "tcp", ...value.listen.tcp }
@@ -128,6 +128,12 @@ export function readServerConfig(options: ServerConfigOptions): ServerConfigResu
   };
   const across = [...checkAcross(config, locate)];
   return { config: refuses(across) ? null : config, findings: across };
+}
+
+/** Where nothing is said it is the folder that the commands look in too, whatever folder the file lies in. */
+function dataDirOf(option: string | null, field: string | undefined, folder: string): string {
+  if (option !== null) return resolve(option);
+  return field === undefined ? resolve("dray-data") : resolve(folder, field);
 }
 
 type Locate = (path: readonly PropertyKey[]) => string;

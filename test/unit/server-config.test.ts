@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readServerConfig, type ServerConfigResult } from "../../console/server-config.ts";
 import { serverConfigJsonSchema } from "../../console/server-config-file.ts";
@@ -32,8 +32,8 @@ test("K5: the smallest configuration has safe defaults: a socket in the data fol
   const { config, findings } = read(smallest);
   expect(findings).toEqual([]);
   expect(config).toEqual({
-    dataDir: join(folder, "dray-data"),
-    listen: { kind: "unix", path: join(folder, "dray-data/dray.sock") },
+    dataDir: resolve("dray-data"),
+    listen: { kind: "unix", path: resolve("dray-data/dray.sock") },
     tokens: [],
     clusters: {
       eu1: { kind: "mysql", host: "db1", port: 3306, user: "dray", password: "pw-one", tls: null, draySchema: "dray" },
@@ -46,6 +46,7 @@ test("K5: the smallest configuration has safe defaults: a socket in the data fol
     heartbeatMs: 250,
     leaseMs: 30_000,
   });
+  expect(read(`${smallest}data_dir: here`).config?.dataDir).toBe(join(folder, "here"));
   expect(read(smallest, "/var/dray").config?.listen).toEqual({ kind: "unix", path: "/var/dray/dray.sock" });
 });
 

@@ -1,0 +1,116 @@
+import { Listr } from "listr2";
+import { z } from "zod";
+import type { CutoverResult, MoveEvent, MoveStatus } from "../console/move-service.ts";
+import { type CommandContext, command } from "./command.ts";
+import { moveArgument, movePath } from "./move-argument.ts";
+import { cutoverExit, cutoverLines, eventLine, gateLines } from "./render-cutover.ts";
+import { UsageError } from "./usage-error.ts";
+
+type Line = MoveEvent | { readonly type: "result"; readonly result: CutoverResult };
+
+export default command({
+  name: "cutover",
+  summary: "Fences the tenant, drains, commits, and switches the routing.",
+  options: z.object({
+    move: moveArgument,
+    dryRun: z.boolean().default(false).describe("Asks the gate and changes nothing"),
+    maxLagSeconds: z.coerce
+      .number()
+      .positive()
+      .optional()
+      .describe("No fence above this lag; the manifest's where absent"),
+    maxPauseSeconds: z.coerce
+      .number()
+      .positive()
+      .optional()
+      .describe("The whole pause at most; past it the attempt is aborted"),
+    yes: z.boolean().default(false).describe("Goes ahead without asking"),
+  }),
+  flags: {
+    move: "<move>",
+    dryRun: "--dry-run",
+    maxLagSeconds: "--max-lag <seconds>",
+    maxPauseSeconds: "--max-pause <seconds>",
+    yes: "--yes",
+  },
+  async run(context, { move, dryRun, maxLagSeconds, maxPauseSeconds, yes }) {
+    const limits = {
+      maxLagSeconds: maxLagSeconds ?? null,
+      maxPauseMs: maxPauseSeconds === undefined ? null : maxPauseSeconds * 1000,
+    };
+    if (!dryRun && !yes) await confirm(context, move, limits);
+    const result = await call(context, move, { dryRun, ...limits });
+    return { lines: cutoverLines(result), json: result, next: result.status.next, exitCode: cutoverExit(result) };
+  },
+});
+
+type Limits = { readonly maxLagSeconds: number | null; readonly maxPauseMs: number | null };
+
+/** The gate is shown before the question, and asked again by the cutover itself. */
+async function confirm(context: CommandContext, move: string, limits: Limits): Promise<void> {
+  const { api, terminal } = context;
+  if (!terminal.interactive) throw new UsageError("cutover without a terminal needs --yes");
+  const status = await api.get<MoveStatus>(movePath(move));
+  const dry = await call(context, move, { dryRun: true, ...limits });
+  for (const line of gateLines(dry.gate)) terminal.say(line);
+  terminal.say(`${move}: tenant ${status.tenant} is fenced at ${status.from} and then served by ${status.to}.`);
+  terminal.say(`verification: ${status.verification}; rollback: ${status.rollback}`);
+  if ((await terminal.ask("Type the move's name to go on: ")) !== move)
+    throw new UsageError("not confirmed; nothing has happened");
+}
+
+type Body = Limits & { readonly dryRun: boolean };
+
+async function call(context: CommandContext, move: string, body: Body): Promise<CutoverResult> {
+  const progress = body.dryRun || context.json ? null : new Progress(context.terminal);
+  try {
+    for await (const line of context.api.lines<Line>("POST", movePath(move, "/cutover"), { ...body })) {
+      if (line.type === "result") return line.result;
+      progress?.show(line);
+    }
+  } finally {
+    await progress?.end();
+  }
+  throw new Error("the server's answer ended before the cutover did; `dray status` shows how it goes on");
+}
+
+/** A spinner a step on a terminal, a line a step elsewhere. */
+class Progress {
+  readonly #terminal: CommandContext["terminal"];
+  #running: {
+    readonly step: string;
+    readonly finish: (failed: boolean) => void;
+    readonly shown: Promise<unknown>;
+  } | null = null;
+
+  constructor(terminal: CommandContext["terminal"]) {
+    this.#terminal = terminal;
+  }
+
+  show(event: MoveEvent): void {
+    if (event.type !== "step") return;
+    if (!this.#terminal.interactive) {
+      const line = eventLine(event);
+      if (line !== null) this.#terminal.say(line);
+      return;
+    }
+    this.#running?.finish(event.state === "failed");
+    this.#running = null;
+    if (event.state === "started") this.#running = spin(event.step);
+  }
+
+  async end(): Promise<void> {
+    this.#running?.finish(true);
+    await this.#running?.shown;
+  }
+}
+
+function spin(step: string): { step: string; finish: (failed: boolean) => void; shown: Promise<unknown> } {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const list = new Listr([{ title: step, task: () => promise }], { exitOnError: false });
+  return {
+    step,
+    finish: (failed) => (failed ? reject(new Error(step)) : resolve()),
+    shown: list.run().catch(() => {}),
+  };
+}

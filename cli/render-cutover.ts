@@ -1,0 +1,56 @@
+import type { CutoverResult, GateCondition, MoveEvent } from "../console/move-service.ts";
+import { EXIT, type ExitCode } from "./command.ts";
+
+const SIGN: Readonly<Record<GateCondition["verdict"], string>> = {
+  yes: "yes    ",
+  no: "NO     ",
+  unknown: "UNKNOWN",
+  absent: "absent ",
+};
+
+export function gateLines(gate: readonly GateCondition[]): string[] {
+  return gate.map(({ name, verdict, value, limit }) => {
+    return `  ${SIGN[verdict]} ${name}: ${value}${limit === null ? "" : ` (limit ${limit})`}`;
+  });
+}
+
+/** One line as it happens; null for what the result will say again. */
+export function eventLine(event: MoveEvent): string | null {
+  if (event.type !== "step") return null;
+  const facts = Object.entries(event.facts).map(
+    ([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
+  return `${event.step} ${event.state}${facts.length > 0 ? ` ${facts.join(" ")}` : ""}`;
+}
+
+const HEADLINE: Readonly<Record<CutoverResult["outcome"], string>> = {
+  committed: "committed",
+  aborted: "attempt aborted; the tenant works on at the source and everything copied is kept",
+  refused: "refused by the gate; nothing has happened",
+  "would-run": "the gate is open; nothing has happened (dry run)",
+  "needs-person": "committed, but a routing call's outcome is not known: a person must look",
+};
+
+const EXIT_OF: Readonly<Record<CutoverResult["outcome"], ExitCode>> = {
+  committed: EXIT.done,
+  aborted: EXIT.failed,
+  refused: EXIT.refused,
+  "would-run": EXIT.done,
+  "needs-person": EXIT.person,
+};
+
+export function cutoverExit({ outcome }: CutoverResult): ExitCode {
+  return EXIT_OF[outcome];
+}
+
+export function cutoverLines(result: CutoverResult): string[] {
+  const steps = result.steps.map((step) => `  ${step.tookMs.toFixed(1).padStart(9)} ms  ${step.step}`);
+  return [
+    `${result.status.move}: ${HEADLINE[result.outcome]}`,
+    ...(result.reason === null ? [] : [`  ${result.reason}`]),
+    ...gateLines(result.gate),
+    ...steps,
+    ...(result.pauseMs === null ? [] : [`  pause ${result.pauseMs.toFixed(1)} ms`]),
+    `  verification: ${result.status.verification}; rollback: ${result.status.rollback}`,
+  ];
+}

@@ -1,0 +1,96 @@
+import type { ActionResult, LaneStatus, MoveStatus, Problem, TableStatus } from "../console/move-service.ts";
+import { type CommandResult, EXIT, type ExitCode } from "./command.ts";
+
+/** Alarms first: whoever looks must see them whatever else there is. */
+export function statusLines(status: MoveStatus): string[] {
+  return [
+    ...status.alarms.map(
+      (alarm) => `ALARM ${alarm.code}: ${alarm.message}${alarm.times > 1 ? ` (${alarm.times} times)` : ""}`,
+    ),
+    `${status.move}: ${status.phase}, ${status.from} -> ${status.to}, generation ${status.generation}`,
+    ...problemLines(status.problem, "  "),
+    ...status.lanes.flatMap(laneLines),
+    ...attemptLines(status),
+    `  verification: ${status.verification}; rollback: ${status.rollback}`,
+  ];
+}
+
+/** 5 where a person must act, so that a script that watches sees it. */
+export function statusExit(status: MoveStatus): ExitCode {
+  return status.alarms.length > 0 || status.problem !== null ? EXIT.person : EXIT.done;
+}
+
+export function actionResult({ done, status }: ActionResult): CommandResult {
+  const json = { done, status };
+  return { lines: [done, ...statusLines(status)], json, next: status.next, exitCode: EXIT.done };
+}
+
+function laneLines(lane: LaneStatus): string[] {
+  const behind = lane.tailSeq === null || lane.watermark === null ? null : lane.tailSeq - lane.watermark;
+  const parts = [
+    `capture ${lane.capture}`,
+    `apply ${lane.apply}`,
+    lane.lagSeconds === null ? "lag unknown" : `lag ${lane.lagSeconds.toFixed(3)} s`,
+    behind === null ? null : `${count(behind)} entries behind`,
+    lane.headroomSeconds === null ? null : `headroom ${duration(lane.headroomSeconds)}`,
+  ];
+  const pace = [
+    `${count(lane.rowsPerSecond)} rows/s`,
+    `${bytes(lane.bytesPerSecond)}/s`,
+    lane.etaSeconds === null ? null : `eta ${duration(lane.etaSeconds)}`,
+  ];
+  return [
+    `  lane ${lane.lane}: ${parts.filter((part) => part !== null).join(", ")}`,
+    `    ${pace.filter((part) => part !== null).join(", ")}`,
+    ...lane.waiting.map((reason) => `    waiting: ${reason}`),
+    ...problemLines(lane.problem, "    "),
+    ...lane.tables.map(tableLine),
+  ];
+}
+
+function tableLine(table: TableStatus): string {
+  const { rowsCopied, rowsEstimated } = table;
+  const share = table.state === "copied" ? 1 : rowsEstimated ? Math.min(0.99, rowsCopied / rowsEstimated) : 0;
+  const of = rowsEstimated === null || table.state === "copied" ? "" : ` of about ${count(rowsEstimated)}`;
+  return `    ${bar(share)} ${table.table}: ${table.state}, ${count(rowsCopied)}${of} rows`;
+}
+
+function attemptLines({ attempt }: MoveStatus): string[] {
+  if (attempt === null) return [];
+  const reason = attempt.reason === null ? "" : `: ${attempt.reason}`;
+  const steps = attempt.steps.map((step) => `${step.step} ${step.tookMs.toFixed(1)} ms`).join(", ");
+  const line = `  attempt ${attempt.generation}: ${attempt.outcome} at ${attempt.step}${reason}`;
+  return steps === "" ? [line] : [line, `    ${steps}`];
+}
+
+function problemLines(problem: Problem | null, indent: string): string[] {
+  return problem === null ? [] : [`${indent}problem: ${problem.message}`, `${indent}  ${problem.remedy}`];
+}
+
+const BAR_WIDTH = 20;
+
+function bar(share: number): string {
+  const full = Math.round(share * BAR_WIDTH);
+  return `[${"#".repeat(full)}${".".repeat(BAR_WIDTH - full)}]`;
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString("en");
+}
+
+function bytes(value: number): string {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let scaled = value;
+  let unit = 0;
+  while (scaled >= 1024 && unit < units.length - 1) {
+    scaled /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${units[unit]}`;
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+}

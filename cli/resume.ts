@@ -1,0 +1,15 @@
+import { z } from "zod";
+import type { ActionResult } from "../console/move-service.ts";
+import { command } from "./command.ts";
+import { moveArgument, movePath } from "./move-argument.ts";
+import { actionResult } from "./render-status.ts";
+
+export default command({
+  name: "resume",
+  summary: "Lets copy and apply go on.",
+  options: z.object({ move: moveArgument }),
+  flags: { move: "<move>" },
+  async run({ api }, { move }) {
+    return actionResult(await api.post<ActionResult>(movePath(move, "/resume")));
+  },
+});
