@@ -26,7 +26,7 @@ export type ReaderKind = "shared" | "detached";
 /** Of lanes that begin together: one that is further behind than this reads alone first (M9). */
 const CATCH_UP_TRANSACTIONS = 50_000n;
 const FIRST_DELAY_MS = 100;
-const LONGEST_DELAY_MS = 5_000;
+const LONGEST_DELAY_MS = 2_000;
 const REBALANCE_MS = 500;
 /** ER_SOURCE_FATAL_ERROR_READING_BINLOG: M6 says on the next connect whether it was a purge; else it is a setting. */
 const DUMP_REFUSED = 1236;

@@ -1,0 +1,147 @@
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import type { MysqlConnector } from "../../connectors/mysql/connector.ts";
+import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
+import type { Position } from "../../pipeline/entry.ts";
+import { describeWithOwnServers } from "../setup/shared-servers.ts";
+import { drain, NEVER, Replay, StreamHarness, stopOf, until } from "./mysql-stream.ts";
+
+const DDL = [
+  "CREATE TABLE orders (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, n INT, KEY (tenant, id))",
+];
+
+describeWithOwnServers("the history of a MySQL source (M6, M9)", ["mysql"], () => {
+  let servers: Servers | undefined;
+  let server: MysqlServer;
+  let harness: StreamHarness | undefined;
+
+  beforeAll(async () => {
+    servers = await openServers();
+    server = await servers.mysql({ name: "own" });
+  });
+  afterEach(async () => {
+    await harness?.close();
+    harness = undefined;
+  });
+  afterAll(() => servers?.close());
+
+  async function open(): Promise<{ harness: StreamHarness; connector: MysqlConnector }> {
+    const { host, port, user, password } = server;
+    const opened = await StreamHarness.open({ host, port, user, password }, DDL, { orders: "tenant" });
+    harness = opened;
+    return { harness: opened, connector: opened.connector() };
+  }
+
+  /** Where a lane stands after one row, its feed closed. */
+  async function standing(connector: MysqlConnector, own: StreamHarness): Promise<Position> {
+    const source = own.lane("acme");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    await own.sql.run("INSERT INTO orders (tenant, n) VALUES ('acme', 1)");
+    const events = await drain(connector, feed, source);
+    await feed.close();
+    const last = events.at(-1);
+    if (!last) throw new Error("nothing came");
+    return last.position;
+  }
+
+  test("a server that is stopped and killed in the middle of a stream loses and repeats nothing", async () => {
+    const { harness: own, connector } = await open();
+    const source = own.lane("acme");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const replay = new Replay(own.tables);
+    let writing = true;
+    let acknowledged = 0;
+    const writer = (async () => {
+      while (writing) {
+        try {
+          const client = await own.client();
+          while (writing) {
+            await client.run(`INSERT INTO orders (tenant, n) VALUES ('acme', ${++acknowledged}), ('other', 1)`);
+            if (acknowledged % 3 === 0)
+              await client.run("UPDATE orders SET n = n + 1000 WHERE tenant = 'acme' AND id % 7 = 0");
+          }
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+      }
+    })();
+    const stopTaking = new AbortController();
+    const taking = (async () => {
+      for (;;) replay.apply(await feed.next(stopTaking.signal));
+    })().catch((error) => error);
+    for (const how of ["kill", "graceful"] as const) {
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      await server.stop(how);
+      await vi.waitFor(() => expect(feed.state().reason).toContain(`:${server.port}`), 20_000);
+      await server.start();
+      await vi.waitFor(() => expect(feed.state().state).toBe("shared"), 20_000);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    writing = false;
+    await writer;
+    own.sql = await own.client();
+    stopTaking.abort();
+    expect(await taking).toMatchObject({ name: "AbortError" });
+    replay.apply(await drain(connector, feed, source));
+    expect(replay.rows).toEqual(await own.rowsBySql("acme"));
+    expect(replay.rows.size).toBeGreaterThan(10);
+    expect(feed.state().connects).toBeGreaterThanOrEqual(3);
+  });
+
+  test("M6: a purged position fails that lane only", async () => {
+    const { harness: own, connector } = await open();
+    const position = await standing(connector, own);
+    const other = own.lane("calm");
+    const calm = await connector.attach(other, null, 1, NEVER);
+    await own.sql.run("INSERT INTO orders (tenant, n) VALUES ('acme', 2)");
+    await own.sql.run("FLUSH BINARY LOGS");
+    await own.sql.run("PURGE BINARY LOGS BEFORE NOW() + INTERVAL 1 DAY");
+    const feed = await connector.attach(own.lane("acme"), position, 2, NEVER);
+    expect((await stopOf(feed)).error).toMatchObject({ code: "BINLOG_PURGED", facts: { purged: expect.any(String) } });
+    await drain(connector, calm, other);
+  });
+
+  test("M6: a server that never ran what the lane has taken has diverged", async () => {
+    const { harness: own, connector } = await open();
+    const position = await standing(connector, own);
+    await connector.close();
+    await own.sql.run("RESET BINARY LOGS AND GTIDS");
+    const feed = await own.connector().attach(own.lane("acme"), position, 2, NEVER);
+    expect((await stopOf(feed)).error).toMatchObject({ code: "DIVERGED", facts: { missing: expect.any(String) } });
+  });
+
+  test("M6: a history written anew over the same GTIDs has diverged: the last mark is gone", async () => {
+    const { harness: own, connector } = await open();
+    const position = await standing(connector, own);
+    await connector.close();
+    await own.sql.run(`DELETE FROM ${own.draySchema}.mark`);
+    await own.sql.run("RESET BINARY LOGS AND GTIDS");
+    for (let i = 0; i < 200; i++) await own.sql.run("INSERT INTO orders (tenant, n) VALUES ('rewritten', 1)");
+    const feed = await own.connector().attach(own.lane("acme"), position, 2, NEVER);
+    expect((await stopOf(feed)).error).toMatchObject({
+      code: "DIVERGED",
+      facts: { why: expect.stringContaining("mark") },
+    });
+  });
+
+  test("M1: marks are deleted below what every lane has, and the lane still goes on from there", async () => {
+    const { harness: own, connector: first } = await open();
+    const position = await standing(first, own);
+    await first.close();
+    let positions: readonly Position[] = [position];
+    const connector = own.connector({ lanePositions: async () => positions, heartbeatMs: 20 });
+    const source = own.lane("acme");
+    const feed = await connector.attach(source, position, 2, NEVER);
+    const count = async () =>
+      Number((await own.sql.query(`SELECT COUNT(*) AS n FROM ${own.draySchema}.mark`))[0]?.["n"]);
+    await until(feed, (await connector.mark(source.lane, 2, "sentinel", NEVER)).nonce);
+    for (let i = 0; i < 4000 && (await count()) < 300; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(await count()).toBeGreaterThanOrEqual(300);
+    const events = await drain(connector, feed, source);
+    positions = [events.at(-1)?.position ?? position];
+    for (let i = 0; i < 1000 && (await count()) > 250; i++) await new Promise((resolve) => setTimeout(resolve, 20));
+    await connector.close();
+    const again = own.connector();
+    const resumed = await again.attach(source, positions[0] ?? position, 3, NEVER);
+    await drain(again, resumed, source);
+  });
+});

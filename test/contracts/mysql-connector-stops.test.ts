@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { MysqlSession } from "../../connectors/mysql/client.ts";
+import type { MysqlConnector } from "../../connectors/mysql/connector.ts";
+import type { LaneFeed, LaneSource } from "../../pipeline/source.ts";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+import { drain, NEVER, StreamHarness, stopOf } from "./mysql-stream.ts";
+
+const DDL = [
+  "CREATE TABLE orders (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, doc JSON, note TEXT, KEY (tenant, id))",
+  "CREATE TABLE items (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, KEY (tenant, id))",
+  "CREATE TABLE stranger (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, KEY (tenant, id))",
+];
+
+describeWithMysql("what stops a MySQL lane, and no other (M8, C7)", ({ a }) => {
+  let harness: StreamHarness;
+  let connector: MysqlConnector;
+  let sql: MysqlSession;
+  let bystander: { source: LaneSource; feed: LaneFeed };
+
+  beforeAll(async () => {
+    harness = await StreamHarness.open(a, DDL, { orders: "tenant", items: "tenant" });
+    connector = harness.connector();
+    sql = await harness.client();
+    // Covers another table of the same schema, so that only its own table's trouble is its trouble.
+    const source = { ...harness.lane("calm"), tables: harness.tables.filter((table) => table.id.endsWith(".items")) };
+    bystander = { source, feed: await connector.attach(source, null, 1, NEVER) };
+  });
+  afterAll(() => harness?.close());
+
+  async function lane(tenant: string): Promise<{ source: LaneSource; feed: LaneFeed }> {
+    const source = { ...harness.lane(tenant), tables: harness.tables.filter((table) => table.id.endsWith(".orders")) };
+    return { source, feed: await connector.attach(source, null, 1, NEVER) };
+  }
+
+  async function expectStop(feed: LaneFeed, code: string, facts: object = {}): Promise<void> {
+    const { error } = await stopOf(feed);
+    expect(error).toMatchObject({ code, facts: expect.objectContaining(facts) });
+    expect(feed.state().state).toBe("stopped");
+    await feed.close();
+    // The reader and its other lanes go on, on the same connection.
+    await drain(connector, bystander.feed, bystander.source);
+    expect(bystander.feed.state()).toMatchObject({ state: "shared", connects: 1 });
+  }
+
+  test.each([
+    ["ALTER TABLE orders ADD COLUMN extra INT"],
+    ["ALTER TABLE orders COMMENT = 'x', DROP COLUMN extra"],
+    ["RENAME TABLE orders TO orders_old, orders_old TO orders"],
+    ["TRUNCATE TABLE orders"],
+    ["CREATE INDEX by_tenant ON orders (tenant)"],
+    ["DROP INDEX by_tenant ON orders"],
+  ])("%s stops the lane with the statement", async (statement) => {
+    const { feed, source } = await lane("ddl");
+    await sql.run(statement);
+    await expectStop(feed, "DDL_ON_COVERED_TABLE", { lane: source.lane, table: `${harness.schema}.orders` });
+  });
+
+  test("what was written before the DDL is given out first", async () => {
+    const { feed } = await lane("first");
+    await sql.run("INSERT INTO orders (tenant) VALUES ('first')");
+    await sql.run("TRUNCATE TABLE orders");
+    await sql.run("INSERT INTO orders (tenant) VALUES ('first')");
+    const { error, events } = await stopOf(feed);
+    expect(error).toMatchObject({ code: "DDL_ON_COVERED_TABLE" });
+    expect(events.filter((event) => event.type === "changes")).toHaveLength(1);
+  });
+
+  test("DDL on other tables, temporary tables, grants and views pass", async () => {
+    const { feed, source } = await lane("passes");
+    await sql.run("ALTER TABLE stranger ADD COLUMN orders INT COMMENT 'orders'");
+    await sql.run("CREATE TEMPORARY TABLE orders (id INT)");
+    await sql.run("DROP TEMPORARY TABLE orders");
+    await sql.run("CREATE VIEW orders_view AS SELECT * FROM orders");
+    await sql.run("CREATE TABLE copied SELECT * FROM orders");
+    await sql.run("DROP TABLE copied");
+    await sql.run("INSERT INTO orders (tenant) VALUES ('passes')");
+    const events = await drain(connector, feed, source);
+    expect(events.filter((event) => event.type === "changes")).toHaveLength(1);
+    await feed.close();
+  });
+
+  test("text DML stops every lane whose schemas it may touch", async () => {
+    const { feed, source } = await lane("text");
+    const other = await harness.client();
+    await other.run("CREATE SCHEMA IF NOT EXISTS elsewhere_stops");
+    await other.run("CREATE TABLE IF NOT EXISTS elsewhere_stops.t (id INT NOT NULL PRIMARY KEY)");
+    await other.run("SET SESSION binlog_format = STATEMENT, SESSION transaction_isolation = 'REPEATABLE-READ'");
+    await other.run("REPLACE INTO elsewhere_stops.t VALUES (1)");
+    await drain(connector, feed, source); // another schema: nothing of ours
+    await other.run("INSERT INTO orders (tenant) VALUES ('text')");
+    const { error } = await stopOf(feed);
+    expect(error).toMatchObject({
+      code: "STATEMENT_BASED_CHANGE",
+      facts: { statement: expect.stringMatching(/^INSERT INTO/) },
+    });
+    expect(String(error)).not.toContain("'text'");
+    await other.run("DROP SCHEMA elsewhere_stops");
+    // The bystander covers the same schema: it cannot be told that the statement spared it.
+    expect((await stopOf(bystander.feed)).error).toMatchObject({ code: "STATEMENT_BASED_CHANGE" });
+    bystander = { source: bystander.source, feed: await connector.attach(bystander.source, null, 1, NEVER) };
+  });
+
+  test("an image without all columns stops the lanes of its table", async () => {
+    const { feed } = await lane("minimal");
+    await sql.run("INSERT INTO orders (tenant, note) VALUES ('minimal', 'x'), ('stranger', 'x')");
+    const other = await harness.client();
+    await other.run("SET SESSION binlog_row_image = MINIMAL");
+    await other.run("UPDATE orders SET note = 'y' WHERE tenant = 'stranger'");
+    await expectStop(feed, "INCOMPLETE_ROW_IMAGE", { table: `${harness.schema}.orders` });
+  });
+
+  test("a partial JSON update stops the lanes of its table", async () => {
+    const { feed } = await lane("partial");
+    await sql.run(`INSERT INTO orders (tenant, doc) VALUES ('partial', '{"a": 1, "long": "${"x".repeat(100)}"}')`);
+    const other = await harness.client();
+    await other.run("SET SESSION binlog_row_value_options = 'PARTIAL_JSON'");
+    await other.run("UPDATE orders SET doc = JSON_SET(doc, '$.a', 2) WHERE tenant = 'partial'");
+    await expectStop(feed, "PARTIAL_ROW_UPDATE", { table: `${harness.schema}.orders` });
+  });
+
+  test("M7: XA with rows of the tenant stops its lane at PREPARE; prepared neighbours and one-phase commits do not", async () => {
+    const { feed, source } = await lane("xa");
+    const other = await harness.client();
+    const xa = async (name: string, statement: string, end: readonly string[]) => {
+      for (const text of [`XA START '${name}'`, statement, `XA END '${name}'`, ...end]) await other.run(text);
+    };
+    const prefix = harness.schema;
+    await xa(`${prefix}n`, "INSERT INTO orders (tenant) VALUES ('neighbour')", [
+      `XA PREPARE '${prefix}n'`,
+      `XA COMMIT '${prefix}n'`,
+    ]);
+    await xa(`${prefix}o`, "INSERT INTO orders (tenant) VALUES ('xa')", [`XA COMMIT '${prefix}o' ONE PHASE`]);
+    const events = await drain(connector, feed, source);
+    expect(events.filter((event) => event.type === "changes")).toHaveLength(1);
+    await xa(`${prefix}p`, "INSERT INTO orders (tenant) VALUES ('xa')", [`XA PREPARE '${prefix}p'`]);
+    await expectStop(feed, "XA_NOT_YET");
+    await other.run(`XA ROLLBACK '${prefix}p'`);
+  });
+
+  test("C7: what an applier of the same move wrote is not carried back; another move's is ordinary data", async () => {
+    const own = await lane("loop");
+    const twin = { ...own.source, move: "other-move", lane: "other-move.db.f1" as LaneSource["lane"] };
+    const twinFeed = await connector.attach(twin, null, 1, NEVER);
+    await sql.run("START TRANSACTION");
+    await sql.run(
+      `INSERT INTO ${harness.draySchema}.applied (lane, first_seq, last_seq) VALUES ('move-loop.db.r2', 1, 1)`,
+    );
+    await sql.run("INSERT INTO orders (tenant) VALUES ('loop')");
+    await sql.run("COMMIT");
+    const mine = await drain(connector, own.feed, own.source);
+    const theirs = await drain(connector, twinFeed, twin);
+    expect(mine.filter((event) => event.type === "changes")).toHaveLength(0);
+    expect(theirs.filter((event) => event.type === "changes")).toHaveLength(1);
+    await own.feed.close();
+    await twinFeed.close();
+  });
+
+  test.each([
+    ["before", (dray: string) => [dray, "INSERT INTO orders (tenant) VALUES ('foreign')"]],
+    ["after", (dray: string) => ["INSERT INTO orders (tenant) VALUES ('foreign')", dray]],
+  ])("C7: a row of Drayage's schema %s the tenant's in one transaction stops the lane", async (_, statements) => {
+    const { feed } = await lane("foreign");
+    const dray = `INSERT INTO ${harness.draySchema}.watermark (lane, seq) VALUES (UUID(), 1)`;
+    await sql.run("START TRANSACTION");
+    for (const statement of statements(dray)) await sql.run(statement);
+    await sql.run("COMMIT");
+    await expectStop(feed, "FOREIGN_DRAY_WRITE");
+  });
+
+  test("M1: another process's marks are not marks", async () => {
+    const { feed, source } = await lane("forged");
+    await sql.run(
+      `INSERT INTO ${harness.draySchema}.mark (scope, epoch, nonce, kind) VALUES ('${source.lane}', 1, RANDOM_BYTES(16), 'high')`,
+    );
+    const events = await drain(connector, feed, source);
+    expect(events.filter((event) => event.type === "mark" && event.mark.kind === "high")).toHaveLength(0);
+    await feed.close();
+  });
+
+  test("a table that is not what the move began with stops its lanes only", async () => {
+    const { source, feed } = await lane("changed");
+    await feed.close();
+    const tables = source.tables.map((table) => {
+      const definition = structuredClone(table.definition) as { columns: { name: string }[] };
+      const [, second] = definition.columns.slice(2);
+      if (second) second.name = "renamed";
+      return { ...table, definition };
+    });
+    const changed = await connector.attach({ ...source, tables }, null, 1, NEVER);
+    await sql.run("INSERT INTO orders (tenant) VALUES ('anybody')");
+    await expectStop(changed, "SCHEMA_CHANGED", { table: `${harness.schema}.orders` });
+  });
+});
