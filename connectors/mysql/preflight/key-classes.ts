@@ -18,6 +18,8 @@ export type IdSteps = { readonly increment: bigint; readonly offset: bigint };
 
 /** Two arithmetic progressions meet exactly where the greatest common divisor of their steps divides their distance. */
 export function disjoint(a: IdSteps, b: IdSteps): boolean {
+  // The server ignores an offset above its increment, so nothing can be said of what it gives out.
+  if (a.offset > a.increment || b.offset > b.increment) return false;
   let [x, y] = [a.increment, b.increment];
   while (y !== 0n) [x, y] = [y, x % y];
   return x > 1n && (a.offset - b.offset) % x !== 0n;
