@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+import { drain, NEVER, Replay, StreamHarness, until } from "./mysql-stream.ts";
+
+const DDL = [
+  `CREATE TABLE orders (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, body MEDIUMTEXT, n INT, KEY (tenant, id))`,
+];
+
+describeWithMysql("lanes on one MySQL reader (M9)", ({ a }) => {
+  let harness: StreamHarness;
+  beforeAll(async () => {
+    harness = await StreamHarness.open(a, DDL, { orders: "tenant" });
+  });
+  afterAll(() => harness?.close());
+
+  test("a lane that does not take is detached, the other never waits, and both end exact on one reader", async () => {
+    const connector = harness.connector();
+    const [slow, quick] = [harness.lane("slow"), harness.lane("quick")];
+    const slowFeed = await connector.attach(slow, null, 1, NEVER);
+    const quickFeed = await connector.attach(quick, null, 1, NEVER);
+    const quickReplay = new Replay(harness.tables);
+    const stop = new AbortController();
+    let quickBeats = 0;
+    const taking = (async () => {
+      for (;;) {
+        const events = await quickFeed.next(stop.signal);
+        quickBeats += events.filter((event) => event.type === "mark").length;
+        quickReplay.apply(events);
+      }
+    })().catch(() => {});
+    const sql = await harness.client();
+    for (let i = 0; i < 12; i++) {
+      await sql.run("START TRANSACTION");
+      for (let k = 0; k < 8; k++)
+        await sql.run("INSERT INTO orders (tenant, body, n) VALUES ('slow', REPEAT('b', 400000), 1)");
+      await sql.run("INSERT INTO orders (tenant, body, n) VALUES ('quick', 'q', 1)");
+      await sql.run("COMMIT");
+    }
+    await vi.waitFor(() => expect(slowFeed.state().state).toBe("detached"), 20_000);
+    await vi.waitFor(() => expect(quickReplay.rows.size).toBe(12), 20_000);
+    const beats = quickBeats;
+    await vi.waitFor(() => expect(quickBeats).toBeGreaterThan(beats + 2), 20_000);
+    expect(quickFeed.state()).toMatchObject({ state: "shared", connects: 1 });
+
+    const slowReplay = new Replay(harness.tables);
+    slowReplay.apply(await drain(connector, slowFeed, slow));
+    expect(slowReplay.rows).toEqual(await harness.rowsBySql("slow"));
+    // It takes again, stands where the shared reader stands, and joins it without a new connection of that one.
+    const finish = drain(connector, slowFeed, slow);
+    slowReplay.apply(await finish);
+    await vi.waitFor(async () => {
+      slowReplay.apply(await drain(connector, slowFeed, slow));
+      expect(slowFeed.state().state).toBe("shared");
+    }, 20_000);
+    await sql.run("UPDATE orders SET n = n + 1, body = 'small'");
+    slowReplay.apply(await drain(connector, slowFeed, slow));
+    expect(slowReplay.rows).toEqual(await harness.rowsBySql("slow"));
+    stop.abort();
+    await taking;
+    quickReplay.apply(await drain(connector, quickFeed, quick));
+    expect(quickReplay.rows).toEqual(await harness.rowsBySql("quick"));
+    await connector.close();
+  });
+
+  test("where nobody takes, the reader is paused, nobody is detached, and nothing is lost", async () => {
+    const connector = harness.connector();
+    const lanes = ["jam1", "jam2"].map((tenant) => harness.lane(tenant));
+    const feeds = await Promise.all(lanes.map((lane) => connector.attach(lane, null, 1, NEVER)));
+    const sql = await harness.client();
+    for (let i = 0; i < 12; i++) {
+      for (const tenant of ["jam1", "jam2"]) {
+        await sql.run(
+          `INSERT INTO orders (tenant, body, n) SELECT '${tenant}', REPEAT('c', 400000), n FROM (SELECT 1 AS n UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5) AS five`,
+        );
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    for (const feed of feeds) expect(feed.state()).toMatchObject({ state: "shared", connects: 1 });
+    await Promise.all(
+      feeds.map(async (feed, i) => {
+        const lane = lanes[i];
+        if (!lane) throw new Error("no lane");
+        const replay = new Replay(harness.tables);
+        replay.apply(await drain(connector, feed, lane));
+        expect(replay.rows).toEqual(await harness.rowsBySql(lane.tenant));
+        expect(replay.rows.size).toBe(60);
+      }),
+    );
+    await connector.close();
+  });
+
+  test("lanes that come back at once share one reader from the lane that is furthest behind", async () => {
+    const first = harness.connector();
+    const lanes = ["back1", "back2", "back3"].map((tenant) => harness.lane(tenant));
+    const sql = await harness.client();
+    const positions = [];
+    const replays = lanes.map(() => new Replay(harness.tables));
+    for (const [i, lane] of lanes.entries()) {
+      const feed = await first.attach(lane, null, 1, NEVER);
+      await sql.run(`INSERT INTO orders (tenant, n) VALUES ('${lane.tenant}', 1), ('back1', 7)`);
+      const events = await drain(first, feed, lane);
+      replays[i]?.apply(events);
+      positions.push(events.at(-1)?.position);
+      await feed.close();
+    }
+    await first.close();
+    for (const lane of lanes) await sql.run(`INSERT INTO orders (tenant, n) VALUES ('${lane.tenant}', 2)`);
+    const second = harness.connector();
+    const feeds = await Promise.all(lanes.map((lane, i) => second.attach(lane, positions[i] ?? null, 2, NEVER)));
+    for (const [i, lane] of lanes.entries()) {
+      const feed = feeds[i];
+      if (!feed) throw new Error("no feed");
+      replays[i]?.apply(await drain(second, feed, lane));
+      expect(replays[i]?.rows).toEqual(await harness.rowsBySql(lane.tenant));
+      expect(feed.state()).toMatchObject({ state: "shared", connects: 1 });
+    }
+    // One that comes later has to catch up by itself, and then joins.
+    const late = await second.attach(lanes[0] ?? harness.lane("back1"), positions[0] ?? null, 3, NEVER);
+    const lane = lanes[0] ?? harness.lane("back1");
+    await vi.waitFor(async () => {
+      await drain(second, late, lane);
+      expect(late.state().state).toBe("shared");
+    }, 20_000);
+    await second.close();
+  });
+
+  test("M3, M4: a lane without changes goes on with the heartbeats, and resumes behind them", async () => {
+    const connector = harness.connector();
+    const lane = harness.lane("idle");
+    const feed = await connector.attach(lane, null, 1, NEVER);
+    const sql = await harness.client();
+    const before = feed.state().position;
+    await sql.run("INSERT INTO orders (tenant, n) VALUES ('neighbour', 1)");
+    const events = await drain(connector, feed, lane);
+    for (let beats = 0; beats < 2; ) {
+      const more = await feed.next(NEVER);
+      beats += more.filter((event) => event.type === "mark" && event.mark.scope === "server").length;
+      events.push(...more);
+    }
+    const beat = events.findLast((event) => event.type === "mark" && event.mark.kind === "heartbeat");
+    if (beat?.type !== "mark") throw new Error("no heartbeat");
+    expect(connector.markedAtMs(beat.mark.nonce)).toBeLessThan(performance.now());
+    expect(beat.position).not.toBe(before);
+    await connector.close();
+    const again = harness.connector();
+    const resumed = await again.attach(lane, beat.position, 2, NEVER);
+    await sql.run("INSERT INTO orders (tenant, n) VALUES ('idle', 1)");
+    const mark = await again.mark(lane.lane, 2, "sentinel", NEVER);
+    const taken = await until(resumed, mark.nonce);
+    expect(taken.filter((event) => event.type === "changes")).toHaveLength(1);
+    await again.close();
+  });
+});

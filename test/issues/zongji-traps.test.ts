@@ -1,0 +1,132 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { drain, NEVER, Replay, StreamHarness, stopOf } from "../contracts/mysql-stream.ts";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+
+// What @vlasky/zongji 0.9.0 by itself would lose, repeat, print or die of.
+const DDL = [
+  "CREATE TABLE orders (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, doc JSON, KEY (tenant, id))",
+];
+const BINLOG_SESSIONS = `SELECT p.ID AS id FROM information_schema.PROCESSLIST p
+  JOIN performance_schema.session_connect_attrs a ON a.PROCESSLIST_ID = p.ID
+  WHERE p.COMMAND LIKE 'Binlog Dump%' AND a.ATTR_NAME = 'dray_role' AND a.ATTR_VALUE = 'binlog'`;
+
+describeWithMysql("traps of zongji", ({ a }) => {
+  let harness: StreamHarness;
+  beforeAll(async () => {
+    harness = await StreamHarness.open(a, DDL, { orders: "tenant" });
+  });
+  afterAll(() => harness?.close());
+
+  async function dumpSessions(): Promise<readonly string[]> {
+    return (await harness.sql.query(BINLOG_SESSIONS)).map((row) => row["id"] ?? "");
+  }
+
+  test("it warns once of a TRANSACTION_PAYLOAD and goes on without its rows: ours opens it, resuming inside too", async () => {
+    const connector = harness.connector();
+    const source = harness.lane("zipped");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const sql = await harness.client();
+    await sql.run("SET SESSION binlog_transaction_compression = ON");
+    await sql.run("START TRANSACTION");
+    for (let i = 0; i < 40; i++) {
+      await sql.run(
+        `INSERT INTO orders (tenant, doc) VALUES ('zipped', JSON_OBJECT('i', ${i}, 'x', REPEAT('y', 50000)))`,
+      );
+    }
+    await sql.run("COMMIT");
+    const slices = (await drain(connector, feed, source)).filter((event) => event.type === "changes");
+    expect(slices.length).toBeGreaterThan(2);
+    const [first] = slices;
+    if (!first) throw new Error("no slice");
+    const replay = new Replay(harness.tables);
+    replay.apply([first]);
+    const again = harness.connector();
+    replay.apply(await drain(again, await again.attach(source, first.position, 2, NEVER), source));
+    expect(replay.rows).toEqual(await harness.rowsBySql("zipped"));
+    await again.close();
+    await connector.close();
+  });
+
+  test("it goes on after PARTIAL_UPDATE_ROWS without the row: ours stops the lane", async () => {
+    const connector = harness.connector();
+    const source = harness.lane("partial");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const sql = await harness.client();
+    await sql.run(`INSERT INTO orders (tenant, doc) VALUES ('partial', JSON_OBJECT('a', 1, 'x', REPEAT('y', 200)))`);
+    await sql.run("SET SESSION binlog_row_value_options = 'PARTIAL_JSON'");
+    await sql.run("UPDATE orders SET doc = JSON_SET(doc, '$.a', 2) WHERE tenant = 'partial'");
+    expect((await stopOf(feed)).error).toMatchObject({ code: "PARTIAL_ROW_UPDATE" });
+    await connector.close();
+  });
+
+  test("it never reconnects: ours does, and neither loses nor repeats", async () => {
+    const connector = harness.connector();
+    const source = harness.lane("killed");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const sql = await harness.client();
+    const replay = new Replay(harness.tables);
+    for (let round = 0; round < 3; round++) {
+      await sql.run("INSERT INTO orders (tenant) VALUES ('killed'), ('killed')");
+      const connects = feed.state().connects;
+      for (const id of await dumpSessions()) await harness.sql.run(`KILL ${id}`);
+      await sql.run("DELETE FROM orders WHERE tenant = 'killed' ORDER BY id LIMIT 1");
+      replay.apply(await drain(connector, feed, source));
+      await vi.waitFor(() => expect(feed.state().connects).toBeGreaterThan(connects), 10_000);
+      expect(feed.state()).toMatchObject({ state: "shared", reason: null });
+    }
+    expect(replay.rows).toEqual(await harness.rowsBySql("killed"));
+    await connector.close();
+  });
+
+  test("its server id is 1 for everybody, and the server ends the older of two: ours are unique", async () => {
+    const connectors = Array.from({ length: 4 }, () => harness.connector());
+    const lanes = connectors.map((_, i) => harness.lane(`many${i}`));
+    const feeds = await Promise.all(
+      connectors.map((connector, i) => connector.attach(lanes[i] ?? harness.lane("x"), null, 1, NEVER)),
+    );
+    for (let round = 0; round < 3; round++) {
+      await Promise.all(connectors.map((connector, i) => drainAt(connector, i)));
+    }
+    async function drainAt(connector: (typeof connectors)[number], i: number) {
+      const [feed, lane] = [feeds[i], lanes[i]];
+      if (feed && lane) await drain(connector, feed, lane);
+    }
+    for (const feed of feeds) expect(feed.state().connects).toBe(1);
+    await Promise.all(connectors.map((connector) => connector.close()));
+  });
+
+  test("a tagged GTID is resumed behind, and read exactly", async () => {
+    const connector = harness.connector();
+    const source = harness.lane("tagged");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const sql = await harness.client();
+    await sql.run("SET SESSION GTID_NEXT = 'AUTOMATIC:blue'");
+    await sql.run("INSERT INTO orders (tenant) VALUES ('tagged')");
+    await sql.run("INSERT INTO orders (tenant) VALUES ('tagged')");
+    const events = await drain(connector, feed, source);
+    const [first, second] = events.filter((event) => event.type === "changes");
+    expect(first?.transaction).toMatch(/:blue:\d+$/);
+    expect(Math.abs((first?.committedAtMs ?? 0) - Date.now())).toBeLessThan(600_000);
+    if (!first || !second) throw new Error("no changes");
+    const again = harness.connector();
+    const taken = await drain(again, await again.attach(source, first.position, 2, NEVER), source);
+    expect(taken.flatMap((event) => (event.type === "changes" ? [event.transaction] : []))).toEqual([
+      second.transaction,
+    ]);
+    await again.close();
+    await connector.close();
+  });
+
+  test("nothing of it is printed, and a wrong password is said once and not tried again", async () => {
+    const printed = [vi.spyOn(console, "error"), vi.spyOn(console, "warn"), vi.spyOn(console, "log")];
+    const connector = harness.connector({ address: { ...a, password: "wrong" } });
+    await expect(connector.attach(harness.lane("nobody"), null, 1, NEVER)).rejects.toMatchObject({
+      code: "MYSQL_ACCESS_DENIED",
+    });
+    await connector.close();
+    for (const spy of printed) {
+      expect(spy).not.toHaveBeenCalled();
+      spy.mockRestore();
+    }
+  });
+});
