@@ -58,7 +58,9 @@ export function coalesce(batch: ChangeBatch, tableOf: TableOf): readonly TableBa
 
 function rowChange(change: Change, seq: number, tableOf: TableOf): RowChange {
   const table = tableOf(change.table);
-  const row = decodeRow(change.row, table.columns.length);
+  // As a Buffer, so that the values are Buffers too and go to the server without another view of each.
+  const bytes = Buffer.from(change.row.buffer, change.row.byteOffset, change.row.byteLength);
+  const row = decodeRow(bytes, table.columns.length);
   // T1: what is written is the tenant's by its bytes, whoever made the entry.
   if (!table.isOwn(row)) throw new DrayError("GUARD_NOT_TENANT", { seq, table: table.id, key: table.keyLabel(row) });
   const kind = change.op === "delete" ? "delete" : "upsert";
