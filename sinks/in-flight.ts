@@ -80,10 +80,16 @@ export class InFlight {
   }
 }
 
+const spans = new WeakMap<KeyRange, { readonly span: Span | null }>();
+
 /** The range in KeyBytes as text, whose order is the keys' order; null where the table's keys have none. */
 function spanOf(range: KeyRange): Span | null {
-  if (range.after?.key === null || range.upTo?.key === null) return null;
-  return { after: text(range.after?.key), upTo: text(range.upTo?.key) };
+  const known = spans.get(range);
+  if (known) return known.span;
+  const ordered = range.after?.key !== null && range.upTo?.key !== null;
+  const span = ordered ? { after: text(range.after?.key), upTo: text(range.upTo?.key) } : null;
+  spans.set(range, { span });
+  return span;
 }
 
 function text(hex: string | null | undefined): string | null {

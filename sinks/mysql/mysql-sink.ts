@@ -125,6 +125,9 @@ async function closedEpoch(
 
 /** With another autoinc lock mode a load would keep neighbours' inserts waiting until it ends. */
 async function loadSupport(session: MysqlSession, signal: AbortSignal): Promise<"allowed" | "refused"> {
-  const [row] = await session.query("SELECT @@local_infile AS load_local, @@innodb_autoinc_lock_mode AS autoinc", signal);
+  const [row] = await session.query(
+    "SELECT @@local_infile AS load_local, @@innodb_autoinc_lock_mode AS autoinc",
+    signal,
+  );
   return row?.["load_local"] === "1" && row["autoinc"] === "2" ? "allowed" : "refused";
 }
