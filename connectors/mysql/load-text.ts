@@ -40,7 +40,8 @@ export class ChunkText {
   readonly #needsWork: boolean;
   #bytes: Buffer;
   #at = 0;
-  #rows = 0;
+  /** Where each row begins, so that leaving some out need not read the others. */
+  readonly #starts: number[] = [];
 
   constructor(options: { readonly spec: TableSpec; readonly mode?: SelectMode; readonly expectedBytes?: number }) {
     this.#spec = options.spec;
@@ -50,7 +51,7 @@ export class ChunkText {
   }
 
   get rows(): number {
-    return this.#rows;
+    return this.#starts.length;
   }
   get bytes(): number {
     return this.#at;
@@ -60,6 +61,7 @@ export class ChunkText {
   add(row: RawRow): void {
     const count = this.#normalise.length;
     if (row.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${row.length} values`);
+    this.#starts.push(this.#at);
     for (let i = 0; i < count; i++) {
       let value: Uint8Array | null = row[i] ?? null;
       if (this.#needsWork) {
@@ -68,25 +70,29 @@ export class ChunkText {
       }
       this.#append(value, i === count - 1 ? LF : TAB);
     }
-    this.#rows++;
   }
 
   /** All rows whose KeyBytes (as key text) are not left out. The whole body is handed over without a copy. */
   encode(leaveOut: ReadonlySet<string>): { readonly body: Uint8Array; readonly rows: number } {
     const body = this.#bytes.subarray(0, this.#at);
-    if (leaveOut.size === 0) return { body, rows: this.#rows };
+    if (leaveOut.size === 0) return { body, rows: this.rows };
+    const carried = carriedColumns(this.#spec);
+    const places = keyPlaces(this.#spec);
+    const upToKey = Math.max(...places) + 1;
+    const keyOf = keyBytes(this.#spec);
     const kept: Buffer[] = [];
     let keptFrom = 0;
     let rows = 0;
-    const keyOf = loadTextKey(this.#spec);
-    forEachRow(body, carriedColumns(this.#spec).length, (row, start, end) => {
-      if (!leaveOut.has(keyOf(row))) {
+    for (const [i, start] of this.#starts.entries()) {
+      const { values } = readValues(body, { at: start, count: upToKey, columns: carried.length });
+      const key = keyOf(places.map((place) => values[place] ?? null));
+      if (!leaveOut.has(asBuffer(key).toString("latin1"))) {
         rows++;
-        return;
+        continue;
       }
       if (start > keptFrom) kept.push(body.subarray(keptFrom, start));
-      keptFrom = end;
-    });
+      keptFrom = this.#starts[i + 1] ?? this.#at;
+    }
     if (this.#at > keptFrom) kept.push(body.subarray(keptFrom, this.#at));
     return { body: Buffer.concat(kept), rows };
   }
@@ -127,45 +133,52 @@ export class ChunkText {
 
 /** The rows again, for the guarded upsert and for keys; values are views into `body` where nothing was escaped. */
 export function parseLoadText(spec: TableSpec, body: Uint8Array): CanonicalRow[] {
+  const columns = carriedColumns(spec).length;
+  const buffer = asBuffer(body);
   const rows: CanonicalRow[] = [];
-  forEachRow(asBuffer(body), carriedColumns(spec).length, (row) => rows.push(row));
+  for (let at = 0; at < buffer.length; ) {
+    const { values, next } = readValues(buffer, { at, count: columns, columns });
+    rows.push(values);
+    at = next;
+  }
   return rows;
 }
 
 /** Key text (one character a byte of KeyBytes) of a row of `parseLoadText`. */
 export function loadTextKey(spec: TableSpec): (row: CanonicalRow) => string {
-  const carried = carriedColumns(spec);
-  const places = keyColumns(spec).map((key) => carried.findIndex((column) => column.name === key.name));
+  const places = keyPlaces(spec);
   const keyOf = keyBytes(spec);
   return (row) => asBuffer(keyOf(places.map((place) => row[place] ?? null))).toString("latin1");
 }
 
-type OnRow = (row: CanonicalRow, start: number, end: number) => void;
+function keyPlaces(spec: TableSpec): readonly number[] {
+  const carried = carriedColumns(spec);
+  return keyColumns(spec).map((key) => carried.findIndex((column) => column.name === key.name));
+}
 
-function forEachRow(body: Buffer, columns: number, onRow: OnRow): void {
-  let at = 0;
-  while (at < body.length) {
-    const start = at;
-    const row: (Uint8Array | null)[] = new Array(columns);
-    for (let i = 0; i < columns; i++) {
-      const terminator = i === columns - 1 ? LF : TAB;
-      const from = at;
-      let escapes = 0;
-      let byte = body[at];
-      while (byte !== TAB && byte !== LF) {
-        if (byte === undefined) throw new RangeError("the text ends inside a row");
-        if (byte === BACKSLASH) {
-          escapes++;
-          at++;
-        }
-        byte = body[++at];
+/** The first `count` values of the row at `at`, which has `columns` of them; `next` is behind the last one read. */
+function readValues(body: Buffer, row: { readonly at: number; readonly count: number; readonly columns: number }) {
+  const values: (Uint8Array | null)[] = new Array(row.count);
+  let { at } = row;
+  for (let i = 0; i < row.count; i++) {
+    const from = at;
+    let escapes = 0;
+    let byte = body[at];
+    while (byte !== TAB && byte !== LF) {
+      if (byte === undefined) throw new RangeError("the text ends inside a row");
+      if (byte === BACKSLASH) {
+        escapes++;
+        at++;
       }
-      if (byte !== terminator) throw new RangeError(`a row of the text has other than ${columns} values`);
-      row[i] = escapes === 0 ? body.subarray(from, at) : unescaped(body, from, at, escapes);
-      at++;
+      byte = body[++at];
     }
-    onRow(row, start, at);
+    if ((byte === LF) !== (i === row.columns - 1)) {
+      throw new RangeError(`a row of the text has other than ${row.columns} values`);
+    }
+    values[i] = escapes === 0 ? body.subarray(from, at) : unescaped(body, from, at, escapes);
+    at++;
   }
+  return { values, next: at };
 }
 
 function unescaped(body: Buffer, from: number, end: number, escapes: number): Uint8Array | null {
