@@ -25,6 +25,11 @@ export const PROBLEMS = {
     remedy: "Another dray process uses this data folder; stop it or use another --data-dir.",
   },
   LOG_UNAVAILABLE: { retry: "backoff", remedy: "The log cannot be reached; it is tried again until it answers." },
+  LOG_DENIED: {
+    retry: "never",
+    remedy:
+      "Kafka refuses this account: correct its SASL settings, or allow it to create, describe, write, read, alter and delete the topics and read the groups named drayage-*.",
+  },
   LOG_OUTCOME_UNKNOWN: { retry: "backoff", remedy: "The lane is opened again with a new epoch; nothing to do." },
   LOG_TOPIC_SETTINGS: {
     retry: "never",

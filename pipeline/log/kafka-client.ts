@@ -62,9 +62,23 @@ export function brokerErrorType(error: unknown): string | null {
   return null;
 }
 
+/** Trying again cannot help against these. */
+const DENIED: ReadonlySet<string> = new Set([
+  "SASL_AUTHENTICATION_FAILED",
+  "ILLEGAL_SASL_STATE",
+  "UNSUPPORTED_SASL_MECHANISM",
+  "TOPIC_AUTHORIZATION_FAILED",
+  "GROUP_AUTHORIZATION_FAILED",
+  "CLUSTER_AUTHORIZATION_FAILED",
+]);
+
 export function kafkaError(error: unknown, facts: Readonly<Record<string, unknown>>): DrayError {
   if (error instanceof DrayError) return error;
   const cause = rootCause(error);
   const reason = cause instanceof Error ? cause.message : String(cause);
+  const isSaslError = cause instanceof Error && cause.name === "KafkaJSSASLAuthenticationError";
+  if (isSaslError || DENIED.has(brokerErrorType(error) ?? "")) {
+    return new DrayError("LOG_DENIED", { ...facts, reason }, error);
+  }
   return new DrayError("LOG_UNAVAILABLE", { ...facts, reason }, error);
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Consumer, EachBatchPayload, Kafka } from "kafkajs";
 import type { Clock } from "../clock.ts";
-import { DrayError } from "../errors.ts";
+import { DrayError, isDrayError } from "../errors.ts";
 import { kafkaError } from "./kafka-client.ts";
 import type { KafkaTopic } from "./kafka-topic.ts";
 
@@ -46,7 +46,7 @@ export async function* kafkaFeed(options: FeedOptions): AsyncGenerator<readonly 
         yield messages;
       }
     } catch (error) {
-      if (error instanceof DrayError && error.code !== "LOG_UNAVAILABLE") throw error;
+      if (!isDrayError(error, "LOG_UNAVAILABLE")) throw error;
       await clock.sleep(backoffMs, signal).catch(() => {});
       backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS);
     } finally {

@@ -8,8 +8,6 @@ const NOT_WRITTEN: ReadonlySet<string> = new Set([
   "NOT_LEADER_FOR_PARTITION",
   "LEADER_NOT_AVAILABLE",
   "NOT_ENOUGH_REPLICAS",
-  "TOPIC_AUTHORIZATION_FAILED",
-  "CLUSTER_AUTHORIZATION_FAILED",
   "POLICY_VIOLATION",
 ]);
 const TOO_LARGE: ReadonlySet<string> = new Set(["MESSAGE_TOO_LARGE", "RECORD_LIST_TOO_LARGE"]);
@@ -72,6 +70,8 @@ function sendError(error: unknown, topic: string): DrayError {
   const cause = rootCause(error);
   const facts = { topic, reason: cause instanceof Error ? cause.message : String(cause) };
   if (type !== null && TOO_LARGE.has(type)) return new DrayError("ENTRY_TOO_LARGE", facts, error);
+  const known = kafkaError(error, { topic });
+  if (known.code === "LOG_DENIED") return known;
   if (type !== null && NOT_WRITTEN.has(type)) return new DrayError("LOG_UNAVAILABLE", facts, error);
   return new DrayError("LOG_OUTCOME_UNKNOWN", facts, error);
 }

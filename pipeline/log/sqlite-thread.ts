@@ -28,7 +28,9 @@ type WaitingBatch = {
 
 /** The log's side of its writing thread. Appends that wait together, of any lanes, become one transaction. */
 export class SqliteThread {
-  readonly #worker: Worker;
+  readonly #file: SqliteFileOptions;
+  /** Started at the first request, and again where it failed. */
+  #worker: Worker | null = null;
   readonly #asked = new Map<number, Asked>();
   readonly #onCommit: (lane: LaneId) => void;
   #waiting: WaitingBatch[] = [];
@@ -36,18 +38,12 @@ export class SqliteThread {
   #nextId = 1;
   /** One buffer goes to and fro: new ones would be garbage in the other thread, which notices late. */
   #spare: ArrayBuffer | null = null;
-  #dead: DrayError | null = null;
+  #isClosed = false;
 
   constructor(options: SqliteFileOptions & { readonly onCommit: (lane: LaneId) => void }) {
     const { folder, limitBytes } = options;
+    this.#file = { folder, limitBytes };
     this.#onCommit = options.onCommit;
-    // The same extension as this file's: TypeScript in a checkout, JavaScript in the package.
-    const file = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
-    this.#worker = new Worker(file, { workerData: { folder, limitBytes } satisfies SqliteFileOptions });
-    this.#worker.on("message", (reply: SqliteReply) => this.#settle(reply));
-    this.#worker.on("error", (error) => this.#end("the log's writing thread failed", error));
-    this.#worker.on("exit", () => this.#end("the log is closed", undefined));
-    this.#worker.unref();
   }
 
   /** Resolves with the first entry's id once all are durable; the others follow it. */
@@ -63,9 +59,11 @@ export class SqliteThread {
   }
 
   async close(): Promise<void> {
-    if (this.#dead) return;
-    await this.ask({ op: "close" });
-    await this.#worker.terminate();
+    if (this.#isClosed) return;
+    const worker = this.#worker;
+    if (worker) await this.ask({ op: "close" });
+    this.#isClosed = true;
+    await worker?.terminate();
   }
 
   async #appendAll(): Promise<void> {
@@ -119,9 +117,10 @@ export class SqliteThread {
   }
 
   #post(request: SqliteRequest, transfer: readonly ArrayBuffer[]): Promise<unknown> {
-    if (this.#dead) return Promise.reject(this.#dead);
+    if (this.#isClosed) return Promise.reject(new DrayError("LOG_UNAVAILABLE", { reason: "the log is closed" }));
     return new Promise((resolve, reject) => {
       const id = this.#nextId++;
+      this.#worker ??= this.#start();
       this.#asked.set(id, { resolve, reject });
       // Held only while something is asked: an idle log does not keep a process alive.
       if (this.#asked.size === 1) this.#worker.ref();
@@ -129,19 +128,31 @@ export class SqliteThread {
     });
   }
 
+  #start(): Worker {
+    // The same extension as this file's: TypeScript in a checkout, JavaScript in the package.
+    const script = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
+    const worker = new Worker(script, { workerData: this.#file });
+    worker.unref();
+    worker.on("message", (reply: SqliteReply) => this.#settle(reply));
+    worker.on("error", (error) => this.#end(worker, error));
+    worker.on("exit", () => this.#end(worker, undefined));
+    return worker;
+  }
+
   #settle(reply: SqliteReply): void {
     if (reply.bytes !== null && reply.bytes.byteLength <= SPARE_BYTES) this.#spare = reply.bytes;
     const asked = this.#asked.get(reply.id);
     this.#asked.delete(reply.id);
-    if (this.#asked.size === 0) this.#worker.unref();
+    if (this.#asked.size === 0) this.#worker?.unref();
     if ("failure" in reply) asked?.reject(toError(reply.failure));
     else asked?.resolve(reply.answer);
   }
 
-  #end(reason: string, cause: unknown): void {
-    this.#dead ??= new DrayError("LOG_UNAVAILABLE", { reason }, cause);
+  #end(worker: Worker, cause: unknown): void {
+    if (this.#worker !== worker) return;
+    this.#worker = null;
     // What was asked may have been done before the thread ended.
-    const unknown = new DrayError("LOG_OUTCOME_UNKNOWN", { reason }, cause);
+    const unknown = new DrayError("LOG_OUTCOME_UNKNOWN", { reason: "the log's writing thread ended" }, cause);
     for (const asked of this.#asked.values()) asked.reject(unknown);
     this.#asked.clear();
   }

@@ -1,4 +1,6 @@
 import { randomBytes } from "node:crypto";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import type { EntryDraft, LaneId, LogAnchor, LogEntry, Position } from "../../pipeline/entry.ts";
 import type { ChangeLog, LogWriter, OpenWriterOptions } from "../../pipeline/log/log.ts";
 
@@ -92,4 +94,10 @@ export function gate(): {
     },
     open: () => opened.resolve(),
   };
+}
+
+/** A full collection, so that what is measured behind it is held by somebody. */
+export function collector(): () => void {
+  setFlagsFromString("--expose-gc");
+  return runInNewContext("gc") as () => void;
 }
