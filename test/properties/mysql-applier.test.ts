@@ -121,6 +121,8 @@ describeWithMysql("Applier on a MySQL target", (mysql) => {
       };
       const writing = (async () => {
         for (let i = 0; i < ENTRIES; i++) {
+          // Slow enough that restarts and kills fall among the entries.
+          if (i % 3 === 0) await systemClock.sleep(source.pick(15));
           if (source.pick(12) === 0) await append(chunkOf(target, source));
           else
             await append(
@@ -133,15 +135,17 @@ describeWithMysql("Applier on a MySQL target", (mysql) => {
       })();
       let finished = false;
       let restarts = 0;
+      let amidst = 0;
       while (!finished) {
-        const sink = await target.open(lane);
+        const sink = await target.open(lane, () => systemClock.sleep(source.pick(8)));
         const applier = new Applier({ lane: lane.lane, log, sink, chunkStore, clock: systemClock, probe: noProbe });
         const stop = new AbortController();
         const running = applier.run(stop.signal);
         const pauseMs = 20 + source.pick(120);
         if (restarts++ < 6) {
           await systemClock.sleep(pauseMs);
-          if (restarts % 2) await killOne(lane.lane);
+          if (applier.state().inFlight > 0) amidst++;
+          if (restarts % 2) await killSome(lane.lane);
           await systemClock.sleep(pauseMs);
         } else {
           await writing;
@@ -157,10 +161,11 @@ describeWithMysql("Applier on a MySQL target", (mysql) => {
       expect(ours).toEqual(textOf(source.uniq));
       expect((await target.rows("uniq")).length - ours.length).toBe(2);
       expect(await target.applied(lane.lane)).toEqual([]);
+      expect(amidst).toBeGreaterThan(0);
     });
   }
 
-  async function killOne(lane: string): Promise<void> {
+  async function killSome(lane: string): Promise<void> {
     const sessions = await killer.executeQuery(
       `SELECT PROCESSLIST_ID AS id FROM performance_schema.session_connect_attrs
        WHERE ATTR_NAME = 'dray_lane' AND ATTR_VALUE = ?`,
