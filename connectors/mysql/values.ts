@@ -25,7 +25,8 @@ export function selectExpression(column: ColumnSpec, mode: SelectMode = "plain")
     case "index":
       return `CAST(${name} AS UNSIGNED)`;
     case "string":
-      return readsAsUtf8(column) ? name : `CAST(${name} AS BINARY)`;
+      // The session's results are utf8mb4: only these bytes pass without a conversion.
+      return column.charset === "utf8mb4" ? name : `CAST(${name} AS BINARY)`;
     case "json":
       return mode === "plain"
         ? name
