@@ -1,53 +1,40 @@
-import abort from "./abort.ts";
-import adapterTest from "./adapter-test.ts";
-import close from "./close.ts";
 import type { Command } from "./command.ts";
-import configCheck from "./config-check.ts";
-import cutover from "./cutover.ts";
-import journal from "./journal.ts";
-import list from "./list.ts";
-import log from "./log.ts";
-import manifestCheck from "./manifest-check.ts";
-import manifestInit from "./manifest-init.ts";
-import manifestSchema from "./manifest-schema.ts";
-import pause from "./pause.ts";
-import preflight from "./preflight.ts";
-import recopy from "./recopy.ts";
-import resolve from "./resolve.ts";
-import resume from "./resume.ts";
-import retry from "./retry.ts";
-import serve from "./serve.ts";
-import skip from "./skip.ts";
-import start from "./start.ts";
-import status from "./status.ts";
 
-/** In the order of the help: as a move goes. */
-export const COMMANDS: readonly Command[] = [
-  serve,
-  configCheck,
-  manifestInit,
-  manifestCheck,
-  manifestSchema,
-  adapterTest,
-  preflight,
-  start,
-  list,
-  status,
-  cutover,
-  pause,
-  resume,
-  retry,
-  skip,
-  recopy,
-  resolve,
-  abort,
-  close,
-  journal,
-  log,
-];
+type Load = () => Promise<{ readonly default: Command }>;
+
+/** In the order of the help: as a move goes. Only the verb that was asked for is loaded. */
+export const COMMANDS: Readonly<Record<string, Load>> = {
+  serve: () => import("./serve.ts"),
+  "config check": () => import("./config-check.ts"),
+  "manifest init": () => import("./manifest-init.ts"),
+  "manifest check": () => import("./manifest-check.ts"),
+  "manifest schema": () => import("./manifest-schema.ts"),
+  "adapter test": () => import("./adapter-test.ts"),
+  preflight: () => import("./preflight.ts"),
+  start: () => import("./start.ts"),
+  list: () => import("./list.ts"),
+  status: () => import("./status.ts"),
+  cutover: () => import("./cutover.ts"),
+  pause: () => import("./pause.ts"),
+  resume: () => import("./resume.ts"),
+  retry: () => import("./retry.ts"),
+  skip: () => import("./skip.ts"),
+  recopy: () => import("./recopy.ts"),
+  resolve: () => import("./resolve.ts"),
+  abort: () => import("./abort.ts"),
+  close: () => import("./close.ts"),
+  journal: () => import("./journal.ts"),
+  log: () => import("./log.ts"),
+};
 
 export const GROUPS: Readonly<Record<string, string>> = {
   config: "The server's configuration.",
   manifest: "What any tenant of a system consists of.",
   adapter: "The application's side of a cutover.",
 };
+
+/** The name of the command that these words begin with; null for help, the version, and what does not exist. */
+export function commandNamed(words: readonly string[]): string | null {
+  const [first = "", second = ""] = words;
+  return [`${first} ${second}`, first].find((name) => COMMANDS[name] !== undefined) ?? null;
+}

@@ -1,4 +1,3 @@
-import { Listr } from "listr2";
 import { z } from "zod";
 import type { CutoverResult, MoveEvent, MoveStatus } from "../console/move-service.ts";
 import { type CommandContext, command } from "./command.ts";
@@ -61,56 +60,12 @@ async function confirm(context: CommandContext, move: string, limits: Limits): P
 
 type Body = Limits & { readonly dryRun: boolean };
 
-async function call(context: CommandContext, move: string, body: Body): Promise<CutoverResult> {
-  const progress = body.dryRun || context.json ? null : new Progress(context.terminal);
-  try {
-    for await (const line of context.api.lines<Line>("POST", movePath(move, "/cutover"), { ...body })) {
-      if (line.type === "result") return line.result;
-      progress?.show(line);
-    }
-  } finally {
-    await progress?.end();
+/** Each step is said as it happens: they take milliseconds, and a line that stays tells more than one that moves. */
+async function call({ api, json, terminal }: CommandContext, move: string, body: Body): Promise<CutoverResult> {
+  for await (const line of api.lines<Line>("POST", movePath(move, "/cutover"), { ...body })) {
+    if (line.type === "result") return line.result;
+    const text = body.dryRun || json ? null : eventLine(line);
+    if (text !== null) terminal.say(text);
   }
   throw new Error("the server's answer ended before the cutover did; `dray status` shows how it goes on");
-}
-
-/** A spinner a step on a terminal, a line a step elsewhere. */
-class Progress {
-  readonly #terminal: CommandContext["terminal"];
-  #running: {
-    readonly step: string;
-    readonly finish: (failed: boolean) => void;
-    readonly shown: Promise<unknown>;
-  } | null = null;
-
-  constructor(terminal: CommandContext["terminal"]) {
-    this.#terminal = terminal;
-  }
-
-  show(event: MoveEvent): void {
-    if (event.type !== "step") return;
-    if (!this.#terminal.interactive) {
-      const line = eventLine(event);
-      if (line !== null) this.#terminal.say(line);
-      return;
-    }
-    this.#running?.finish(event.state === "failed");
-    this.#running = null;
-    if (event.state === "started") this.#running = spin(event.step);
-  }
-
-  async end(): Promise<void> {
-    this.#running?.finish(true);
-    await this.#running?.shown;
-  }
-}
-
-function spin(step: string): { step: string; finish: (failed: boolean) => void; shown: Promise<unknown> } {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const list = new Listr([{ title: step, task: () => promise }], { exitOnError: false });
-  return {
-    step,
-    finish: (failed) => (failed ? reject(new Error(step)) : resolve()),
-    shown: list.run().catch(() => {}),
-  };
 }

@@ -1,5 +1,5 @@
 import swagger from "@fastify/swagger";
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from "fastify";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { httpError } from "./answers.ts";
 import { type Authenticator, requireRole } from "./auth.ts";
@@ -32,7 +32,7 @@ const LARGEST_BODY_BYTES = 4 * 1024 * 1024;
 export async function buildApi({ service, authenticator, logger, version }: ApiOptions): Promise<FastifyInstance> {
   const app: FastifyInstance = Fastify({
     loggerInstance: logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: LARGEST_BODY_BYTES,
     forceCloseConnections: true,
   });

@@ -53,13 +53,14 @@ const kitFor = (adapter: HttpAdapter, to: string) => {
 };
 
 /** The far side as a function, so that a test can have it break one promise. */
-type Far = (request: IncomingMessage, response: ServerResponse, body: string) => void;
+type Far = (request: IncomingMessage, response: ServerResponse, body: string) => void | Promise<void>;
 async function far(handle: Far): Promise<string> {
-  const server: Server = createServer(async (request, response) => {
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let body = "";
     for await (const part of request) body += String(part);
-    handle(request, response, body);
-  });
+    await handle(request, response, body);
+  };
+  const server: Server = createServer((request, response) => void serve(request, response));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   closers.push(async () => {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
@@ -176,7 +177,9 @@ describe("C4: the test kit", () => {
   });
 
   test("one that cannot be read back is told so at once", async () => {
-    const url = await far((_, response) => response.writeHead(404).end());
+    const url = await far((_, response) => {
+      response.writeHead(404).end();
+    });
     const report = await kitFor(adapterFor(url), "eu1");
     expect(report.checks).toHaveLength(1);
     expect(report.checks[0]).toMatchObject({ id: "read-back", verdict: "failed" });
