@@ -67,6 +67,8 @@ export class BinlogStream {
     const period = HEARTBEAT_SECONDS * 1_000_000_000;
     this.#internals().connection?.query(
       `SET @master_heartbeat_period = ${period}, @source_heartbeat_period = ${period},` +
+        // Also where the server writes none now: its older files may hold some, and would be refused.
+        ` @master_binlog_checksum = 'CRC32', @source_binlog_checksum = 'CRC32',` +
         ` SESSION net_write_timeout = ${NET_WRITE_TIMEOUT_SECONDS}`,
       (error) => error && this.#fail(error),
     );

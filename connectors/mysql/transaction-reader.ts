@@ -259,7 +259,9 @@ export class TransactionReader {
   }
 
   #stopAll(code: ErrorCode, facts: Record<string, unknown>): void {
-    for (const lane of this.#lanes) this.#stop(lane, code, facts);
+    for (const lane of this.#lanes) {
+      if (this.#open === null || !lane.stepsOver) this.#stop(lane, code, facts);
+    }
   }
 
   #stop(lane: LaneCursor, code: ErrorCode, facts: Record<string, unknown>): void {

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import type { MysqlConnector } from "../../connectors/mysql/connector.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { Position } from "../../pipeline/entry.ts";
+import type { LaneFeed } from "../../pipeline/source.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { drain, NEVER, Replay, StreamHarness, stopOf, until } from "./mysql-stream.ts";
 
@@ -85,6 +86,32 @@ describeWithOwnServers("the history of a MySQL source (M6, M9)", ["mysql"], () =
     expect(replay.rows).toEqual(await own.rowsBySql("acme"));
     expect(replay.rows.size).toBeGreaterThan(10);
     expect(feed.state().connects).toBeGreaterThanOrEqual(3);
+  });
+
+  test("files with and without checksums are read in one stream", async () => {
+    const { harness: own, connector } = await open();
+    const source = own.lane("acme");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const insert = () => own.sql.run("INSERT INTO orders (tenant, n) VALUES ('acme', 1)");
+    await insert();
+    const before = await drain(connector, feed, source);
+    await own.sql.run("SET GLOBAL binlog_checksum = NONE");
+    await insert();
+    const position = before.at(-1)?.position ?? null;
+    const old = own.connector();
+    const oldFeed = await old.attach(source, position, 2, NEVER);
+    for (const checksum of ["CRC32", "NONE"]) {
+      await own.sql.run(`SET GLOBAL binlog_checksum = ${checksum}`);
+      await insert();
+    }
+    const third = own.connector();
+    const thirdFeed = await third.attach(source, before[0]?.position ?? null, 3, NEVER);
+    const changesOf = async (one: MysqlConnector, its: LaneFeed) =>
+      (await drain(one, its, source)).filter((event) => event.type === "changes").length;
+    expect(await changesOf(connector, feed)).toBe(3);
+    expect(await changesOf(old, oldFeed)).toBe(3);
+    expect(await changesOf(third, thirdFeed)).toBe(4);
+    await own.sql.run("SET GLOBAL binlog_checksum = CRC32");
   });
 
   test("M6: a purged position fails that lane only", async () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import type { Position } from "../../pipeline/entry.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { drain, NEVER, Replay, StreamHarness, until } from "./mysql-stream.ts";
 
@@ -94,7 +95,7 @@ describeWithMysql("lanes on one MySQL reader (M9)", ({ a }) => {
     const first = harness.connector();
     const lanes = ["back1", "back2", "back3"].map((tenant) => harness.lane(tenant));
     const sql = await harness.client();
-    const positions = [];
+    const positions: (Position | undefined)[] = [];
     const replays = lanes.map(() => new Replay(harness.tables));
     for (const [i, lane] of lanes.entries()) {
       const feed = await first.attach(lane, null, 1, NEVER);
