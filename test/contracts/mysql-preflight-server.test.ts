@@ -23,6 +23,7 @@ const WRONG_FLAGS = [
   "--log-replica-updates=OFF",
   "--local-infile=0",
   "--max-allowed-packet=4M",
+  "--innodb-native-foreign-keys=ON",
   "--performance-schema-instrument=wait/lock/metadata/sql/mdl=OFF",
 ];
 
@@ -121,6 +122,24 @@ describeWithOwnServers("preflight of the servers themselves", ["mysql"], () => {
         ["companies (id)", "info"],
       ]);
       expect(findings[0]?.finding).toMatch(/colliding: .*1\/1 at the source and 1\/1 at the target/);
+    } finally {
+      await system.drop();
+    }
+  });
+
+  test("A9: cascades that the source does not log as rows are refused", async () => {
+    const system = await PreflightSystem.create({ source: wrong, target: right });
+    const found = async () =>
+      (await system.preflight())
+        .filter((finding) => finding.id === "mysql.silent-cascade")
+        .map((finding) => finding.finding);
+    try {
+      expect(await found()).toEqual([]);
+      await system.run("source", [
+        "ALTER TABLE {s}.orders DROP FOREIGN KEY {s}_user",
+        "ALTER TABLE {s}.orders ADD CONSTRAINT {s}_casc FOREIGN KEY (user_id) REFERENCES {s}.users (id) ON DELETE CASCADE",
+      ]);
+      expect(await found()).toMatchObject([expect.stringMatching(/ON DELETE CASCADE .* does not log/)]);
     } finally {
       await system.drop();
     }

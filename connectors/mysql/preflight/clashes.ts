@@ -1,6 +1,6 @@
 import type { Check, Finding } from "../../../pipeline/preflight.ts";
 import type { RawRow } from "../client.ts";
-import { notTenantPredicate, targetTable } from "../foreign-rows.ts";
+import { notTenantPredicate, sourceTable, targetTable } from "../foreign-rows.ts";
 import { quoteIdentifier } from "../identifier.ts";
 import { type ColumnSpec, columnNamed, keyColumns, type TableSpec, tenantColumn } from "../table-spec.ts";
 import { tenantPredicate } from "../tenant-key.ts";
@@ -39,6 +39,38 @@ const targetFree: Check<C> = {
     return findings;
   },
 };
+
+/** A key that was mistyped, in its case too, would move nothing and say nothing. */
+const tenantThere: Check<C> = {
+  id: "mysql.tenant-in-source",
+  rule: "T1",
+  when: ["preflight"],
+  run: async (context) => {
+    const findings: Finding[] = [];
+    let rows = 0;
+    for (const spec of context.specs) {
+      const [row] = await context.source.rows(
+        `SELECT 1 FROM ${sourceTable(spec)} WHERE ${tenantPredicate(spec, context.tenant)} LIMIT 1`,
+      );
+      if (row) rows += 1;
+      if (row || spec.belonging.kind !== "root") continue;
+      findings.push(noTenant(context, `${context.source.label} ${spec.schema}.${spec.name}`, "error"));
+    }
+    if (rows > 0 || findings.length > 0 || context.specs.length === 0) return findings;
+    return [noTenant(context, context.source.label, "warning")];
+  },
+};
+
+function noTenant(context: C, subject: string, severity: "error" | "warning"): Finding {
+  return {
+    id: "mysql.tenant-in-source",
+    severity,
+    subject,
+    finding: `There is no row of tenant ${context.tenant} here; keys are compared by their bytes, case included.`,
+    remedy: "Give the tenant's key exactly as it stands in the source.",
+    rule: "T1",
+  };
+}
 
 const clashingIds: Check<C> = {
   id: "mysql.clashing-id",
@@ -111,7 +143,7 @@ const clashingUniques: Check<C> = {
   },
 };
 
-export const clashChecks: readonly Check<C>[] = [targetFree, clashingIds, clashingUniques];
+export const clashChecks: readonly Check<C>[] = [tenantThere, targetFree, clashingIds, clashingUniques];
 
 function bothSides(context: C): readonly TableSpec[] {
   return context.specs.filter((spec) => liveTable(context, "target", spec.schema, spec.name) !== null);

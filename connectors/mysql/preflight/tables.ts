@@ -1,6 +1,9 @@
+import { isDrayError } from "../../../pipeline/errors.ts";
 import type { Check, Finding } from "../../../pipeline/preflight.ts";
 import { columnProblems } from "../column-types.ts";
 import { quoteIdentifier, quoteTable } from "../identifier.ts";
+import { tenantColumn } from "../table-spec.ts";
+import { canonicalTenant } from "../tenant-key.ts";
 import { coveredNames, listed, liveTable, type MysqlPreflightContext, schemaOn } from "./context.ts";
 import { type LiveTable, primaryKeyOf } from "./live-schema.ts";
 import type { Side } from "./server-view.ts";
@@ -200,6 +203,32 @@ const tenantColumns: Check<C> = {
     ),
 };
 
+/** Told once for what each later check would stumble over. */
+const tenantKey: Check<C> = {
+  id: "mysql.tenant-key",
+  rule: "T1",
+  when: ["preflight"],
+  run: async (context) =>
+    context.specs.flatMap((spec): readonly Finding[] => {
+      try {
+        canonicalTenant(tenantColumn(spec), context.tenant);
+        return [];
+      } catch (error) {
+        if (!isDrayError(error, "TENANT_KEY_INVALID")) throw error;
+        return [
+          {
+            id: "mysql.tenant-key",
+            severity: "error",
+            subject: `${spec.schema}.${spec.name}.${tenantColumn(spec).name}`,
+            finding: `The tenant key does not fit the column ${tenantColumn(spec).columnType}: ${String(error.facts["reason"])}.`,
+            remedy: error.problem.remedy,
+            rule: "T1",
+          },
+        ];
+      }
+    }),
+};
+
 export const tableChecks: readonly Check<C>[] = [
   schemasThere,
   classified,
@@ -208,6 +237,7 @@ export const tableChecks: readonly Check<C>[] = [
   engines,
   columns,
   tenantColumns,
+  tenantKey,
 ];
 
 function forCovered(
