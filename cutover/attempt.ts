@@ -81,8 +81,11 @@ export class Attempt {
     this.#timeline = new Timeline({ clock: options.clock, onStep: options.onStep });
   }
 
-  /** The gate has been passed and the generation is durable. `signal` stops only what comes before the commit point. */
-  async run(signal: AbortSignal): Promise<AttemptResult> {
+  /**
+   * The gate has been passed and the generation is durable. Nothing that an operator or the deadline does stops what
+   * follows a decision; `forward` ends the waiting for one that cannot be written or read, for a person to resolve (C2).
+   */
+  async run(forward: AbortSignal): Promise<AttemptResult> {
     const { clock, maxPauseMs, probe } = this.#options;
     const deadlineMs = clock.monotonicMs() + maxPauseMs;
     const deadline = new AbortController();
@@ -90,15 +93,14 @@ export class Attempt {
       () => deadline.abort(new DrayError("PAUSE_TOO_LONG", { step: this.#timeline.current, maxPauseMs })),
       () => {},
     );
-    const inTime = AbortSignal.any([signal, deadline.signal]);
-    // Nothing that an operator or a deadline does may stop what follows a decision.
-    const forward = new AbortController().signal;
+    const inTime = AbortSignal.any([forward, deadline.signal]);
     let outcome: Outcome;
     try {
       await probe("cutover.before-fence");
       await this.#towardsCommit(deadlineMs, inTime);
       outcome = await this.#commit(inTime);
     } catch (error) {
+      forward.throwIfAborted();
       // An INSERT of COMMITTED whose answer did not come in time is settled by the one of ABORTED: the first won (C1).
       return await this.#abort(inTime.aborted ? inTime.reason : error, forward);
     } finally {
@@ -123,7 +125,7 @@ export class Attempt {
 
   async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
     const { fencing, generation, quiesce, probe } = this.#options;
-    await this.#timeline.run("fence", () => fencing.fence(generation, signal));
+    await this.#timeline.run("fence", () => fencing.fence(generation, this.#options.maxPauseMs, signal));
     await probe("cutover.after-fence");
     await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
     await probe("cutover.after-quiesce");
@@ -174,7 +176,9 @@ export class Attempt {
   /** COMMITTED stands on both sides. */
   async #forward(signal: AbortSignal): Promise<AttemptResult> {
     const { fencing, generation, lanes, probe, onCommitted, routePatienceMs } = this.#options;
-    await onCommitted();
+    // The journal follows the outcome's row (K1): routing does not wait for it.
+    const noted = onCommitted();
+    noted.catch(() => {}); // awaited below
     const closing = Promise.all(
       lanes.map((lane) => withBackoff(() => lane.close(signal), this.#patiently("route", signal))),
     );
@@ -182,13 +186,13 @@ export class Attempt {
     try {
       await this.#timeline.run("route", () => fencing.route(generation, signal, routePatienceMs));
     } catch (error) {
-      await closing;
+      await Promise.all([noted, closing]);
       if (!isDrayError(error, "ROUTE_AMBIGUOUS")) throw error;
       return this.#result("needs-person", error);
     }
     const result = this.#result("committed", null);
     await probe("cutover.after-route");
-    await closing;
+    await Promise.all([noted, closing]);
     await fencing.retire(generation, signal, (error) => this.#options.onHeld("route", error));
     return result;
   }

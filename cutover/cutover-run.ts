@@ -21,11 +21,11 @@ export async function runCutover(
   request: CutoverRequest,
   by: string,
   onEvent: (event: MoveEvent) => void,
+  forward: AbortSignal,
 ): Promise<RunResult> {
   move.require("attempt");
   const { context } = move;
   const { manifest } = context.journal.move;
-  const forever = new AbortController().signal;
   const fencing = context.fencing();
   const maxLagSeconds = request.maxLagSeconds ?? manifest.cutover.maxLagSeconds;
   const maxPauseMs =
@@ -41,7 +41,7 @@ export async function runCutover(
       blockers: (signal) => blockers(move, signal),
       recheck: (signal) => recheck(move, signal),
     },
-    forever,
+    forward,
   );
   onEvent({ type: "gate", gate });
   const closed = closedConditions(gate);
@@ -51,18 +51,20 @@ export async function runCutover(
     return { ...nothing, outcome: "refused", reason };
   }
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
-  const generation = await takeGeneration(move, fencing, by, forever);
-  const attempt = await openAttempt(move, fencing, generation, maxPauseMs, onEvent, forever);
-  return await finish(move, generation, gate, await attempt.run(forever));
+  const generation = await takeGeneration(move, fencing, by, forward);
+  const attempt = await openAttempt(move, fencing, generation, maxPauseMs, onEvent, forward);
+  return await finish(move, generation, gate, await attempt.run(forward));
 }
 
-/** C2: an attempt that a crash cut short is brought to its end, forward or back. */
+/** C2: an attempt that a crash cut short is brought to its end, forward or back; only then do its lanes run again. */
 export async function recoverCutover(move: Move, signal: AbortSignal): Promise<RunResult> {
   const note = move.details.attempt;
   const generation = note?.generation ?? move.context.journal.move.generation;
   const fencing = move.context.fencing();
   const attempt = await openAttempt(move, fencing, generation, DEFAULT_PAUSE_MS, () => {}, signal, note);
-  return await finish(move, generation, [], await attempt.recover(signal));
+  const result = await attempt.recover(signal);
+  for (const runtime of move.lanes.runtimes) runtime.start();
+  return await finish(move, generation, [], result);
 }
 
 /** C2: 1 + the highest that the control store, both sides' outcomes or any adapter knows; journalled before the fence. */
@@ -141,8 +143,7 @@ async function finish(
     adapterMs: result.adapterMs,
   };
   await move.setDetails({ attempt: note });
-  for (const held of ["OUTCOME_UNKNOWN", "UNFENCE_FAILED", "RETIRE_FAILED"] as const)
-    await alarms.clear(move.name, held);
+  await alarms.clear(move.name, "CUTOVER_HELD");
   if (result.outcome === "committed") await move.advance("routed", facts, "server");
   else if (result.outcome === "aborted") await move.advance("attempt-aborted", facts, "server");
   else {
@@ -211,9 +212,9 @@ async function recheck(move: Move, signal: AbortSignal) {
 }
 
 async function raiseHeld(move: Move, generation: number, step: StepName, error: Error): Promise<void> {
-  const code = isDrayError(error) ? error.code : "OUTCOME_UNKNOWN";
-  const message = `cutover ${generation} is held in ${step}: ${reasonOf(error)}`;
-  await move.context.alarms.raise(move.name, code, message, { generation, step });
+  const code = isDrayError(error) ? error.code : "INTERNAL";
+  const message = `cutover ${generation} is held in ${step}, the tenant waits: ${reasonOf(error)}`;
+  await move.context.alarms.raise(move.name, "CUTOVER_HELD", message, { generation, step, code });
 }
 
 /** Everything that `dray retry` does for a cutover whose routing stayed ambiguous: the calls are made again. */

@@ -93,7 +93,16 @@ class Root {
       const make = STORE_KINDS[kind];
       if (make === undefined) throw new DrayError("STORE_KIND_UNKNOWN", { kind });
       const { heartbeatMs } = this.#config;
-      this.#kinds.set(kind, await make({ installationId, heartbeatMs, clock: this.#clock, probe: this.#probe }));
+      this.#kinds.set(
+        kind,
+        await make({
+          installationId,
+          heartbeatMs,
+          clock: this.#clock,
+          probe: this.#probe,
+          lanePositions: async (cluster) => this.#service?.lanePositions(cluster) ?? [],
+        }),
+      );
     }
     this.#service = await DrayService.open({
       control,

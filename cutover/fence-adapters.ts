@@ -24,9 +24,6 @@ export type FencingParts = {
   readonly clock: Clock;
 };
 
-/** How long a fence that expires by itself is asked to hold, beyond the pause that is allowed. */
-const EXPIRES_IN_MS = 60_000;
-
 /** The manifest's fences and routes in its order, as one. */
 export function makeFencing(parts: FencingParts): Fencing {
   const { manifest, move, tenant, from, to, adapters, clock } = parts;
@@ -37,7 +34,6 @@ export function makeFencing(parts: FencingParts): Fencing {
     to,
     clock,
     graceMs: manifest.fence.graceMs,
-    expiresInMs: EXPIRES_IN_MS,
     routes: manifest.routing.map(({ adapter }) => adapters.route(adapter)),
     fences: manifest.fence.steps.map((step) =>
       step.kind === "adapter" ? adapters.fence(step.adapter) : schemaFence(step.schema, parts),

@@ -10,10 +10,10 @@ export type FencingOptions = TenantRef & {
   readonly routes: readonly RouteAdapter[];
   /** The longest time the application may act on a stale flag. */
   readonly graceMs: number;
-  /** How long a fence that expires by itself is asked to hold. */
-  readonly expiresInMs: number;
   readonly clock: Clock;
 };
+
+const LEAST_LIFE_MS = 60_000;
 
 /** What a fence, pin or route that did not hold says; the attempt is aborted (C, on failure). */
 function failed(
@@ -50,9 +50,13 @@ export class Fencing {
     return this.#options.graceMs;
   }
 
-  /** Every fence in order, then the grace. FENCE_FAILED at the first that is not known to hold. */
-  async fence(generation: number, signal: AbortSignal): Promise<void> {
-    const { fences, clock, graceMs, expiresInMs } = this.#options;
+  /**
+   * Every fence in order, then the grace. FENCE_FAILED at the first that is not known to hold. One that runs out by
+   * itself is asked to hold well beyond the pause that is allowed, so that it never does before it is pinned.
+   */
+  async fence(generation: number, maxPauseMs: number, signal: AbortSignal): Promise<void> {
+    const { fences, clock, graceMs } = this.#options;
+    const expiresInMs = Math.max(LEAST_LIFE_MS, 2 * maxPauseMs);
     for (const adapter of fences) {
       const expires = adapter.expiry === "self" ? expiresInMs : null;
       const call = { ...this.#call(generation, this.#options.from), expiresInMs: expires };

@@ -1,6 +1,6 @@
 import type { StepTime } from "../console/move-service.ts";
 import { reasonOf } from "../pipeline/backoff.ts";
-import { DrayError, isDrayError } from "../pipeline/errors.ts";
+import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
 import { MoveLanes } from "./move-lanes.ts";
@@ -123,7 +123,9 @@ export class Move {
   /** Takes up a move after a restart of the process. An attempt or an abort that was cut short is the caller's to end. */
   async takeUp(): Promise<void> {
     if (!RUNNING.has(this.phase)) return;
-    await this.lanes.open(this.phase === "watching" ? "watching" : "carrying");
+    // C2: nothing is carried before the outcome of a cutover that was cut short is known.
+    if (this.phase === "cutting-over") await this.lanes.load("carrying");
+    else await this.lanes.open(this.phase === "watching" ? "watching" : "carrying");
     for (const { source, runtime } of this.lanes.all) {
       for (const { lane, seq } of this.details.skipped) if (lane === source.lane) runtime.skip(seq);
       if (this.phase === "paused") runtime.pause("paused by an operator");
@@ -143,7 +145,9 @@ export class Move {
 
   async retry(by: string): Promise<void> {
     await this.advance("retry", {}, by);
+    const solved = this.details.problem?.code;
     await this.setDetails({ problem: null });
+    if (solved !== undefined) await this.context.alarms.clear(this.name, solved as ErrorCode);
     for (const runtime of this.lanes.runtimes) runtime.start();
     await this.#copied();
   }

@@ -14,6 +14,7 @@ import type {
   PreflightReport,
 } from "../console/move-service.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import type { Position } from "../pipeline/entry.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { refuses } from "../pipeline/file-finding.ts";
 import type { Manifest } from "../pipeline/manifest.ts";
@@ -42,6 +43,7 @@ export class DrayService implements MoveService {
   readonly #moves = new Map<string, Move>();
   readonly #pace: Pace;
   readonly #life = new AbortController();
+  readonly #holds = new Map<string, { readonly controller: AbortController; readonly done: Promise<unknown> }>();
 
   private constructor(parts: ServiceParts) {
     this.#parts = parts;
@@ -131,7 +133,9 @@ export class DrayService implements MoveService {
     onEvent: (event: MoveEvent) => void,
   ): Promise<CutoverResult> {
     const move = this.#move(name);
-    const result = await move.command("cutover", caller.by, () => runCutover(move, request, caller.by, onEvent));
+    const result = await move.command("cutover", caller.by, () =>
+      this.#held(move, (forward) => runCutover(move, request, caller.by, onEvent, forward)),
+    );
     return { ...result, status: await this.status(name) };
   }
 
@@ -174,6 +178,7 @@ export class DrayService implements MoveService {
 
   async resolve(name: string, owner: "from" | "to", { by }: Caller): Promise<ActionResult> {
     const move = this.#move(name);
+    await this.#letGo(move);
     await move.command("resolve", by, () => resolveOwner(move, owner, by, this.#life.signal));
     return await this.#done(move, `the tenant lives in ${owner === "to" ? "the target" : "the source"}`);
   }
@@ -221,6 +226,14 @@ export class DrayService implements MoveService {
     return await testAdapter({ adapter, tenant: request.tenant, to: request.to, move: "dray-adapter-test", signal });
   }
 
+  /** Of all lanes that begin at a cluster, running or not; none where one is not known (M1). */
+  lanePositions(cluster: string): readonly Position[] {
+    const moves = [...this.#moves.values()].filter((move) => move.context.journal.move.from === cluster);
+    const positions = moves.flatMap((move) => move.lanes.runtimes.map((runtime) => runtime.durablePosition));
+    const known = positions.filter((position) => position !== null);
+    return known.length === positions.length ? known : [];
+  }
+
   #move(name: string): Move {
     const move = this.#moves.get(name);
     if (move === undefined) throw new DrayError("MOVE_UNKNOWN", { move: name, known: [...this.#moves.keys()] });
@@ -243,18 +256,36 @@ export class DrayService implements MoveService {
   #recover(move: Move): void {
     const recover = move.phase === "cutting-over" ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
     if (recover === null) return;
-    const { signal } = this.#life;
-    void move
-      .command("recovery", "server", () =>
-        withBackoff<unknown>(() => recover(move, signal), {
-          signal,
-          onRetry: (error) =>
-            this.#parts.logger.warn({ move: move.name, error: error.message }, "recovery is tried again"),
-        }),
-      )
+    const { logger } = this.#parts;
+    const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
+    const work = (signal: AbortSignal) => withBackoff<unknown>(() => recover(move, signal), { signal, onRetry });
+    move
+      .command("recovery", "server", () => this.#held(move, work))
       .catch((error: unknown) => {
-        if (!signal.aborted) this.#parts.logger.error({ move: move.name, error: reasonOf(error) }, "recovery failed");
+        if (this.#life.signal.aborted) return;
+        logger.error({ move: move.name, error: reasonOf(error) }, "recovery has ended without a decision");
       });
+  }
+
+  /** An attempt that waits for a decision nobody can write or read holds the move until a person resolves it (C2). */
+  async #held<T>(move: Move, work: (forward: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController();
+    const done = work(AbortSignal.any([controller.signal, this.#life.signal]));
+    this.#holds.set(move.name, { controller, done });
+    try {
+      return await done;
+    } finally {
+      this.#holds.delete(move.name);
+    }
+  }
+
+  /** Only what is alarmed as held: an attempt that may still decide by itself is not a person's business. */
+  async #letGo(move: Move): Promise<void> {
+    const hold = this.#holds.get(move.name);
+    const alarms = await move.context.alarms.of(move.name);
+    if (hold === undefined || !alarms.some(({ code }) => code === "CUTOVER_HELD")) return;
+    hold.controller.abort(new DrayError("RESOLVED_BY_A_PERSON", { move: move.name }));
+    await hold.done.catch(() => {});
   }
 
   async #sample(): Promise<void> {

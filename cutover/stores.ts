@@ -1,5 +1,6 @@
 import type { GenerationBook } from "../connectors/generation-book.ts";
 import type { Clock } from "../pipeline/clock.ts";
+import type { Position } from "../pipeline/entry.ts";
 import type { LiveTable } from "../pipeline/live-schema.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import type { StorePair } from "./store-kind.ts";
@@ -21,6 +22,8 @@ export type StoreKindOptions = {
   readonly heartbeatMs: number;
   readonly clock: Clock;
   readonly probe: Probe;
+  /** Where the lanes that begin at a cluster stand in their logs; none where one of them is not known yet (M1). */
+  readonly lanePositions: (cluster: string) => Promise<readonly Position[]>;
 };
 
 /** One kind of store: what all its clusters share, readers above all, lives as long as the server. */

@@ -225,6 +225,11 @@ export const PROBLEMS = {
     remedy:
       "Writes of the tenant came through the fence (table, key and transaction are named): find who writes there.",
   },
+  CUTOVER_HELD: {
+    retry: "backoff",
+    remedy: "Bring back what is named: it is tried until it answers. If it never will, `dray resolve --owner from|to`.",
+  },
+  RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
   STRAY_WRITE: {
     retry: "never",
     remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",

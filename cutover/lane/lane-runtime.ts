@@ -3,7 +3,7 @@ import { reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
-import type { TableCounts } from "../../pipeline/entry.ts";
+import type { Position, TableCounts } from "../../pipeline/entry.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
 import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
@@ -71,12 +71,15 @@ export class LaneRuntime implements AttemptLane {
   readonly #capture: CaptureHalf;
   readonly #apply: ApplyHalf;
   readonly #lag: LagMeter;
+  #mode: CaptureMode;
   #tailSeq: number | null = null;
+  #durablePosition: Position | null = null;
   #isCopied = false;
   #copied: string | null = null;
 
   constructor(options: LaneRuntimeOptions) {
     this.#options = options;
+    this.#mode = options.mode;
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
     this.#apply = new ApplyHalf({
       ...options,
@@ -99,6 +102,11 @@ export class LaneRuntime implements AttemptLane {
     return this.#isCopied;
   }
 
+  /** How far the log certainly holds the source's stream; null before this process has seen it. */
+  get durablePosition(): Position | null {
+    return this.#durablePosition;
+  }
+
   get lane(): string {
     return this.#options.source.lane;
   }
@@ -106,7 +114,7 @@ export class LaneRuntime implements AttemptLane {
   /** Starts what a final error, or nothing yet, has stopped. */
   start(): void {
     this.#capture.start();
-    if (this.#options.mode === "carrying") this.#apply.start();
+    if (this.#mode === "carrying") this.#apply.start();
   }
 
   /** Ends both halves and waits for what is under way. */
@@ -188,6 +196,7 @@ export class LaneRuntime implements AttemptLane {
   }
 
   async close(signal: AbortSignal): Promise<void> {
+    this.#mode = "watching";
     this.#capture.watch();
     await this.#apply.stop("the lane is closed");
     await this.#options.closeInTarget(signal);
@@ -225,6 +234,7 @@ export class LaneRuntime implements AttemptLane {
 
   #onMark(place: MarkPlace): void {
     this.#tailSeq = place.header.seq;
+    this.#durablePosition = place.header.position;
     if (place.mark.kind !== "heartbeat") return;
     const markedMs = this.#options.connector.markedAtMs(place.mark.nonce);
     if (markedMs !== null) this.#lag.inLog(place.header.seq, markedMs);

@@ -93,13 +93,14 @@ export class MysqlKind implements StoreKind {
   #connector(cluster: ClusterAddress): MysqlConnector {
     const known = this.#connectors.get(cluster.name);
     if (known) return known;
-    const { clock, heartbeatMs, installationId } = this.#options;
+    const { clock, heartbeatMs, installationId, lanePositions } = this.#options;
     const connector = new MysqlConnector({
       address: address(cluster),
       draySchema: cluster.draySchema,
       clock,
       heartbeatMs,
       installationId,
+      lanePositions: () => lanePositions(cluster.name),
     });
     this.#connectors.set(cluster.name, connector);
     return connector;
