@@ -181,6 +181,20 @@ export function changeLogContract(makeHarness: () => Promise<LogHarness>): void 
   });
 
   describe("L3 and L4 one writer", () => {
+    test("a checkpoint that cannot be saved ends the writer; what was acknowledged stays", async () => {
+      const lane = newLane();
+      const saveCheckpoint = async () => {
+        throw new Error("the control store is away");
+      };
+      const writer = await log.openWriter(openOptions(lane, { saveCheckpoint }));
+      for (const n of upTo(16)) await writer.append(changesDraft(`p${n}`, noise(MIB)));
+      await expect(writer.append(changesDraft("p17"))).rejects.toThrow("the control store is away");
+      const next = await log.openWriter(openOptions(lane, { aboveEpoch: writer.epoch }));
+      expect(next.tail?.seq).toBe(16);
+      await next.close();
+      await log.drop(lane);
+    });
+
     test("an older writer is fenced at its next append, and nothing of it counts", async () => {
       const lane = newLane();
       const zombie = await log.openWriter(openOptions(lane));

@@ -11,7 +11,18 @@ import type { ChangeLog } from "../../pipeline/log/log.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
-import { appendMany, changesDraft, newLane, noise, openOptions, readSome, seqs, upTo } from "./log-drafts.ts";
+import {
+  appendMany,
+  changesDraft,
+  keysOf,
+  lateClock,
+  newLane,
+  noise,
+  openOptions,
+  readSome,
+  seqs,
+  upTo,
+} from "./log-drafts.ts";
 
 const MIB = 1024 * 1024;
 
@@ -154,5 +165,26 @@ describe("embedded log, its own", () => {
     expect(writer.tail?.seq).toBe(anchors.length);
     for (let i = 1; i <= 10; i++) await writer.append(changesDraft(`p${anchors.length + i}`, noise(300_000)));
     expect(seqs(await readSome(log, lane, 11, anchors.at(-2)))).toEqual(upTo(11, anchors.length));
+  });
+
+  test("L6: an object that a dead writer left without an entry goes after an hour, and no other", async () => {
+    const folder = newFolder();
+    const lane = newLane();
+    const store = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: lateClock });
+    const first = new SqliteLog({ folder, chunkStore: store, clock: systemClock });
+    const writer = await first.openWriter(openOptions(lane));
+    const { header } = await writer.append(changesDraft("p1", noise(8 * MIB + 1)));
+    const orphan = await store.put(lane, writer.epoch, noise(100));
+    expect(await keysOf(store, lane)).toEqual([header.body.chunkKey, orphan.key].sort());
+    await first.close();
+    // To a clock that says it is young, it stays.
+    const early = openLog(folder);
+    await early.openWriter(openOptions(lane));
+    await early.close();
+    expect(await keysOf(store, lane)).toContain(orphan.key);
+    const late = new SqliteLog({ folder, chunkStore: store, clock: systemClock });
+    await late.openWriter(openOptions(lane));
+    await late.close();
+    expect(await keysOf(store, lane)).toEqual([header.body.chunkKey]);
   });
 });

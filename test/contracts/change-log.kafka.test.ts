@@ -18,7 +18,17 @@ import type { ChangeLog, LogWriter } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { changeLogContract } from "./change-log.contract.ts";
-import { appendMany, changesDraft, newLane, openOptions, readSome, upTo } from "./log-drafts.ts";
+import {
+  appendMany,
+  changesDraft,
+  keysOf,
+  lateClock,
+  newLane,
+  noise,
+  openOptions,
+  readSome,
+  upTo,
+} from "./log-drafts.ts";
 
 let broker: KafkaServer;
 let folder: string;
@@ -198,6 +208,29 @@ describeWithOwnServers("kafka log", ["kafka"], () => {
       await expect(log.openWriter(openOptions(lane, { anchor }))).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
       await other.close();
       await log.close();
+    });
+
+    test("L6: a process that never read the lane trims its objects too, and what a dead writer left", async () => {
+      const lane = newLane();
+      const store = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: lateClock });
+      const first = openLog();
+      const old = await first.openWriter(openOptions(lane));
+      const trimmed = await old.append(changesDraft("p1", noise(9_000_000)));
+      const orphan = await store.put(lane, old.epoch, noise(100));
+      await old.close();
+      const writer = await first.openWriter(openOptions(lane, { aboveEpoch: old.epoch }));
+      const kept = await writer.append(changesDraft("p2", noise(9_000_000)));
+      await writer.close();
+      await first.close();
+      const keys = [trimmed.header.body.chunkKey, orphan.key, kept.header.body.chunkKey];
+      expect(await keysOf(store, lane)).toEqual(keys.sort());
+      const other = new KafkaLog({ connection: { brokers: broker.brokers }, chunkStore: store, clock: systemClock });
+      const { seq, epoch, nonce } = kept.header;
+      await other.trim(lane, { offset: kept.offset, seq, epoch, nonce });
+      expect(await keysOf(store, lane)).toEqual([kept.header.body.chunkKey]);
+      expect(await other.stats(lane)).toMatchObject({ firstSeq: 2, lastSeq: 2, entries: 1 });
+      await other.drop(lane);
+      await other.close();
     });
 
     test("kafkajs neither prints nor wakes an idle process", async () => {

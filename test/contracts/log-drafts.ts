@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
+import { type Clock, systemClock } from "../../pipeline/clock.ts";
 import type { EntryDraft, LaneId, LogAnchor, LogEntry, Position } from "../../pipeline/entry.ts";
 import type { ChangeLog, LogWriter, OpenWriterOptions } from "../../pipeline/log/log.ts";
 
@@ -76,6 +78,15 @@ export function seqs(entries: readonly LogEntry[]): number[] {
 
 export function upTo(count: number, from = 1): number[] {
   return Array.from({ length: count }, (_, i) => from + i);
+}
+
+/** Two hours ahead: to a chunk store with it everything that was written now is old. */
+export const lateClock: Clock = { ...systemClock, wallMs: () => systemClock.wallMs() + 2 * 60 * 60 * 1000 };
+
+export async function keysOf(store: ChunkStore, lane: LaneId): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(lane)) keys.push(key);
+  return keys.sort();
 }
 
 /** A promise with its handles, to hold another party at an exact place. */
