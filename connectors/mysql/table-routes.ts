@@ -104,6 +104,15 @@ function planOf(map: TableMap, spec: TableSpec): RowPlan | DrayError {
   }
 }
 
+/** Texts of specs that have been compared: thousands of moves may share one manifest's tables. */
+const TEXTS = new WeakMap<TableSpec, string>();
+
 function sameSpec(a: TableSpec, b: TableSpec): boolean {
-  return a === b || JSON.stringify(a) === JSON.stringify(b);
+  return a === b || specText(a) === specText(b);
+}
+
+function specText(spec: TableSpec): string {
+  const text = TEXTS.get(spec) ?? JSON.stringify(spec);
+  TEXTS.set(spec, text);
+  return text;
 }

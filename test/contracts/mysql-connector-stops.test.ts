@@ -100,6 +100,51 @@ describeWithMysql("what stops a MySQL lane, and no other (M8, C7)", ({ a }) => {
     bystander = { source: bystander.source, feed: await connector.attach(bystander.source, null, 1, NEVER) };
   });
 
+  test.each([
+    [
+      "a trigger",
+      (own: string, far: string) => [
+        `CREATE TRIGGER ${far}.tr AFTER INSERT ON ${far}.t FOR EACH ROW INSERT INTO ${own}.orders (tenant) VALUES ('hidden')`,
+      ],
+      "INSERT INTO t VALUES (2)",
+    ],
+    [
+      "a view",
+      (own: string, far: string) => [`CREATE VIEW ${far}.v AS SELECT * FROM ${own}.orders`],
+      "UPDATE v SET note = 'z'",
+    ],
+    [
+      "a function",
+      (own: string, far: string) => [
+        `CREATE FUNCTION ${far}.f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN INSERT INTO ${own}.orders (tenant) VALUES ('hidden'); RETURN 3; END`,
+      ],
+      "INSERT INTO t VALUES (f())",
+    ],
+    [
+      "a function that a SELECT calls",
+      (own: string, far: string) => [
+        `CREATE FUNCTION ${far}.f() RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN INSERT INTO ${own}.orders (tenant) VALUES ('hidden'); RETURN 3; END`,
+      ],
+      "DO f()",
+    ],
+  ])("text DML in another schema that reaches ours by %s stops the lane", async (_, ddl, statement) => {
+    const far = `${harness.schema}_far`;
+    const other = await harness.client();
+    await other.run(`CREATE SCHEMA ${far}`);
+    await other.run(`CREATE TABLE ${far}.t (id INT NOT NULL PRIMARY KEY)`);
+    await other.run("INSERT INTO orders (tenant) VALUES ('hidden')");
+    for (const text of ddl(harness.schema, far)) await other.run(text);
+    await other.run(`USE ${far}`);
+    const { feed } = await lane("hidden");
+    await other.run("SET SESSION binlog_format = STATEMENT, SESSION transaction_isolation = 'REPEATABLE-READ'");
+    await other.run(statement);
+    expect((await stopOf(feed)).error).toMatchObject({ code: "STATEMENT_BASED_CHANGE" });
+    await feed.close();
+    await other.run(`DROP SCHEMA ${far}`);
+    await bystander.feed.close();
+    bystander = { source: bystander.source, feed: await connector.attach(bystander.source, null, 1, NEVER) };
+  });
+
   test("an image without all columns stops the lanes of its table", async () => {
     const { feed } = await lane("minimal");
     await sql.run("INSERT INTO orders (tenant, note) VALUES ('minimal', 'x'), ('stranger', 'x')");
