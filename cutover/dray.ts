@@ -108,6 +108,8 @@ class Root {
       control,
       clock: this.#clock,
       logger,
+      installationId,
+      leaseMs: this.#config.leaseMs,
       knownNames: {
         adapters: Object.fromEntries(
           Object.entries(adapters).map(([name, adapter]) => [

@@ -21,6 +21,9 @@ export type ServiceParts = {
   readonly control: ControlStore;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Names this Drayage as the holder of leases. */
+  readonly installationId: string;
+  readonly leaseMs: number;
   readonly knownNames: KnownNames;
   /** Of a move that the control store has: its stores, its journal, its adapters. */
   makeMove(name: string): Promise<Move>;

@@ -27,6 +27,7 @@ import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
 import { readLog } from "./log-lines.ts";
 import type { Move } from "./move.ts";
 import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
+import { MoveLease } from "./move-lease.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
 import { preflightReport } from "./preflight-report.ts";
@@ -43,6 +44,7 @@ export class DrayService implements MoveService {
   readonly #moves = new Map<string, Move>();
   readonly #pace: Pace;
   readonly #life = new AbortController();
+  readonly #leases = new Map<string, MoveLease>();
   readonly #holds = new Map<string, { readonly controller: AbortController; readonly done: Promise<unknown> }>();
 
   private constructor(parts: ServiceParts) {
@@ -56,6 +58,7 @@ export class DrayService implements MoveService {
     for (const record of await parts.control.listMoves()) {
       const move = await parts.makeMove(record.name);
       service.#moves.set(move.name, move);
+      await service.#lease(move);
       await move.takeUp();
       service.#recover(move);
     }
@@ -67,6 +70,7 @@ export class DrayService implements MoveService {
   async shutDown(): Promise<void> {
     this.#life.abort(new Error("the server stops"));
     await Promise.all([...this.#moves.values()].map((move) => move.stop()));
+    await Promise.all([...this.#leases.values()].map((lease) => lease.release()));
   }
 
   async preflight(request: MoveRequest, _caller: Caller, signal: AbortSignal): Promise<PreflightReport> {
@@ -103,6 +107,7 @@ export class DrayService implements MoveService {
     });
     const move = await this.#parts.makeMove(name);
     this.#moves.set(name, move);
+    await this.#lease(move);
     await move.command("start", caller.by, () => move.begin(caller.by, signal));
     return await this.#done(move, `${name} has started: the copy runs, and every change of the tenant is captured`);
   }
@@ -250,6 +255,15 @@ export class DrayService implements MoveService {
     if (read.manifest === null) return read;
     const names = checkNames(read.manifest, this.#parts.knownNames, read.locate);
     return { ...read, manifest: refuses(names) ? null : read.manifest, findings: [...read.findings, ...names] };
+  }
+
+  async #lease(move: Move): Promise<void> {
+    const { control, clock, installationId: holder, leaseMs: ttlMs, logger } = this.#parts;
+    const onLost = (error: unknown) => {
+      logger.error({ move: move.name, error: reasonOf(error) }, "another process has taken this move over");
+      void move.stop();
+    };
+    this.#leases.set(move.name, await MoveLease.take({ control, move: move.name, holder, ttlMs, clock, onLost }));
   }
 
   /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
