@@ -2,7 +2,7 @@ import { DrayError } from "../../pipeline/errors.ts";
 import type { SchemaFence, SchemaFenceOptions } from "../source-control.ts";
 import { classifyMysqlError, SESSION_SETTINGS, type TextRow } from "./client.ts";
 import type { ControlSession, ControlSql } from "./control-session.ts";
-import { notTenantPredicate, sourceTable } from "./foreign-rows.ts";
+import { notTenantPredicate, otherTenantByIndex, sourceTable } from "./foreign-rows.ts";
 import { quoteIdentifier } from "./identifier.ts";
 import { type TableSpec, tableSpec } from "./table-spec.ts";
 
@@ -30,15 +30,18 @@ export class MysqlReadOnlyFence implements SchemaFence {
   async fence(signal: AbortSignal): Promise<void> {
     const { schema, waitSeconds } = this.#options;
     await this.#session.use(async (sql) => {
+      await endEarlierCalls(sql, schema);
       if (await readOnly(sql, schema)) return;
       await refuseTooWide(sql, this.#options, this.#draySchema);
       await alter(sql, schema, { readOnly: 1, waitSeconds });
     }, signal);
   }
 
+  /** A call to fence that was given up may still be waiting in the server, and would fence afterwards: it is ended first. */
   async unfence(signal: AbortSignal): Promise<void> {
     const { schema, waitSeconds } = this.#options;
     await this.#session.use(async (sql) => {
+      await endEarlierCalls(sql, schema);
       if (await readOnly(sql, schema)) await alter(sql, schema, { readOnly: 0, waitSeconds });
     }, signal);
   }
@@ -48,25 +51,58 @@ export class MysqlReadOnlyFence implements SchemaFence {
   }
 }
 
-/** Says what makes the fence too wide; used before every fence and by preflight. Null: the schema is the tenant's. */
+/** The connection attribute of a session that fences this schema. */
+export function fenceRole(schema: string): string {
+  return `fence:${schema}`;
+}
+
+async function endEarlierCalls(sql: ControlSql, schema: string): Promise<void> {
+  for (;;) {
+    const earlier = await sql.rows(
+      `SELECT a.PROCESSLIST_ID id_ FROM performance_schema.session_connect_attrs a
+         JOIN performance_schema.threads t ON t.PROCESSLIST_ID = a.PROCESSLIST_ID
+        WHERE a.ATTR_NAME = 'dray_role' AND a.ATTR_VALUE = ? AND a.PROCESSLIST_ID <> CONNECTION_ID()`,
+      [fenceRole(schema)],
+    );
+    if (earlier.length === 0) return;
+    for (const row of earlier) {
+      await sql.change(`KILL ${Number(row["id_"])}`).catch((error) => {
+        if (classifyMysqlError(error).code !== "ER_NO_SUCH_THREAD") throw error;
+      });
+    }
+    await sql.rows("SELECT SLEEP(0.005)");
+  }
+}
+
+/** `bytes` reads every row, `index` only what an index knows: under a running deadline. */
+export type Thoroughness = "bytes" | "index";
+
+/** Says what makes the fence too wide; used by preflight, gate and fence. Null: the schema is the tenant's. */
 export async function tooWide(
   rows: (sql: string) => Promise<readonly TextRow[]>,
-  options: Pick<SchemaFenceOptions, "schema" | "tenant" | "ownedByTenant"> & { readonly specs: readonly TableSpec[] },
+  options: Pick<SchemaFenceOptions, "schema" | "tenant" | "ownedByTenant"> & {
+    readonly specs: readonly TableSpec[];
+    readonly thoroughness: Thoroughness;
+  },
   draySchema: string,
 ): Promise<string | null> {
   if (options.schema === draySchema) return `${options.schema} holds Drayage's own tables`;
   if (options.ownedByTenant === "no") return `the manifest does not say that ${options.schema} is this tenant's alone`;
   for (const spec of options.specs.filter((table) => table.schema === options.schema)) {
-    const [foreign] = await rows(
-      `SELECT 1 FROM ${sourceTable(spec)} WHERE ${notTenantPredicate(spec, options.tenant)} LIMIT 1`,
-    );
+    const others =
+      options.thoroughness === "bytes"
+        ? notTenantPredicate(spec, options.tenant)
+        : otherTenantByIndex(spec, options.tenant);
+    const [foreign] = await rows(`SELECT 1 FROM ${sourceTable(spec)} WHERE ${others} LIMIT 1`);
     if (foreign) return `${nameOf(spec)} holds rows of other tenants`;
   }
   return null;
 }
 
 async function refuseTooWide(sql: ControlSql, options: SchemaFenceOptions, draySchema: string): Promise<void> {
-  const why = await tooWide((text) => sql.rows(text), { ...options, specs: options.tables.map(tableSpec) }, draySchema);
+  // Preflight and the gate have read every row; here the tenant may be standing still already.
+  const asked = { ...options, specs: options.tables.map(tableSpec), thoroughness: "index" } as const;
+  const why = await tooWide((text) => sql.rows(text), asked, draySchema);
   if (why !== null) throw new DrayError("FENCE_TOO_WIDE", { schema: options.schema, why });
 }
 

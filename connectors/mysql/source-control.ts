@@ -6,7 +6,7 @@ import type { MysqlAddress } from "./client.ts";
 import { ControlSession } from "./control-session.ts";
 import { MysqlOutcomeStore } from "./outcome.ts";
 import { MysqlQuiesce } from "./quiesce.ts";
-import { MysqlReadOnlyFence } from "./read-only-fence.ts";
+import { fenceRole, MysqlReadOnlyFence } from "./read-only-fence.ts";
 
 /**
  * A MySQL source as a cutover needs it. Outcomes, watching and the schema fence have a session each: a fence that waits
@@ -15,7 +15,8 @@ import { MysqlReadOnlyFence } from "./read-only-fence.ts";
 export class MysqlSourceControl implements SourceControl {
   readonly #outcomes: ControlSession;
   readonly #watching: ControlSession;
-  readonly #fencing: ControlSession;
+  readonly #fencing = new Map<string, ControlSession>();
+  readonly #address: MysqlAddress;
   readonly #store: MysqlOutcomeStore;
   readonly #quiesce: MysqlQuiesce;
   readonly #draySchema: string;
@@ -24,7 +25,7 @@ export class MysqlSourceControl implements SourceControl {
     const clock = options.clock ?? systemClock;
     this.#outcomes = new ControlSession({ address: options.address, role: "outcome" });
     this.#watching = new ControlSession({ address: options.address, role: "quiesce" });
-    this.#fencing = new ControlSession({ address: options.address, role: "fence" });
+    this.#address = options.address;
     this.#store = new MysqlOutcomeStore({ session: this.#outcomes, draySchema: options.draySchema, clock });
     this.#quiesce = new MysqlQuiesce({
       rows: (sql, parameters, signal) => this.#watching.rows(sql, parameters, signal),
@@ -54,10 +55,15 @@ export class MysqlSourceControl implements SourceControl {
   }
 
   schemaFence(options: SchemaFenceOptions): SchemaFence {
-    return new MysqlReadOnlyFence({ ...options, session: this.#fencing, draySchema: this.#draySchema });
+    const { schema } = options;
+    const session =
+      this.#fencing.get(schema) ?? new ControlSession({ address: this.#address, role: fenceRole(schema) });
+    this.#fencing.set(schema, session);
+    return new MysqlReadOnlyFence({ ...options, session, draySchema: this.#draySchema });
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#outcomes.close(), this.#watching.close(), this.#fencing.close()]);
+    const sessions = [this.#outcomes, this.#watching, ...this.#fencing.values()];
+    await Promise.all(sessions.map((session) => session.close()));
   }
 }

@@ -15,7 +15,13 @@ const schemaAlone: Check<C> = {
     for (const schema of context.fencedSchemas) {
       const why = await tooWide(
         (sql) => context.source.rows(sql),
-        { schema, tenant: context.tenant, specs: specsOf(context, schema), ownedByTenant: "yes" },
+        {
+          schema,
+          tenant: context.tenant,
+          specs: specsOf(context, schema),
+          ownedByTenant: "yes",
+          thoroughness: "bytes",
+        },
         context.draySchema.source,
       );
       if (why === null) continue;
