@@ -6,6 +6,7 @@ type Load = () => Promise<{ readonly default: Command }>;
 export const COMMANDS: Readonly<Record<string, Load>> = {
   serve: () => import("./serve.ts"),
   "config check": () => import("./config-check.ts"),
+  "config schema": () => import("./config-schema.ts"),
   "manifest init": () => import("./manifest-init.ts"),
   "manifest check": () => import("./manifest-check.ts"),
   "manifest schema": () => import("./manifest-schema.ts"),

@@ -22,6 +22,8 @@ export default command({
     const folder = dataDir === DEFAULT_DATA_DIR ? null : dataDir;
     const { config, findings } = readServerConfig({ text: readFile(file), file, env, dataDir: folder });
     if (config === null) return findingsResult({ findings, good: "", next: [] });
+    // K5: what the server writes is its owner's alone, in whatever folder it lies.
+    process.umask(0o077);
     const logger = loggerOf(logLevel, terminal.interactive);
     for (const { place, message, remedy } of findings) logger.warn({ place, remedy }, message);
     const { openServer } = await import("../console/open-server.ts");
@@ -65,8 +67,9 @@ export async function checkConfig(options: ServerConfigOptions): Promise<readonl
   return readServerConfig(options).findings;
 }
 
-/** For `manifest schema`, which needs no server. */
-export async function jsonSchemas(): Promise<{ readonly manifest: unknown }> {
+/** For `manifest schema` and `config schema`, which need no server. */
+export async function jsonSchemas(): Promise<{ readonly manifest: unknown; readonly config: unknown }> {
   const { manifestJsonSchema } = await import("../pipeline/manifest.ts");
-  return { manifest: manifestJsonSchema() };
+  const { serverConfigJsonSchema } = await import("../console/server-config-file.ts");
+  return { manifest: manifestJsonSchema(), config: serverConfigJsonSchema() };
 }

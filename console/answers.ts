@@ -14,7 +14,12 @@ const MEANINGS: Readonly<Partial<Record<ErrorCode, Meaning>>> = {
   UNAUTHORIZED: { status: 401, kind: "failed" },
   ROLE_TOO_LOW: { status: 403, kind: "failed" },
   MOVE_UNKNOWN: { status: 404, kind: "usage", next: ["dray list"] },
+  MOVE_NAME_INVALID: { status: 400, kind: "usage" },
   LANE_UNKNOWN: { status: 404, kind: "usage" },
+  TABLE_UNKNOWN: { status: 404, kind: "usage" },
+  SCHEMA_UNKNOWN: { status: 404, kind: "usage" },
+  TENANT_KEY_INVALID: { status: 400, kind: "usage" },
+  ADAPTER_NOT_HTTP: { status: 400, kind: "usage" },
   CLUSTER_UNKNOWN: { status: 400, kind: "usage" },
   ADAPTER_UNKNOWN: { status: 400, kind: "usage" },
   HOST_NOT_ALLOWED: { status: 403, kind: "usage" },
@@ -27,6 +32,9 @@ const MEANINGS: Readonly<Partial<Record<ErrorCode, Meaning>>> = {
   MOVE_HELD: { status: 423, kind: "held" },
   ROUTE_AMBIGUOUS: { status: 409, kind: "person" },
   OUTCOME_UNKNOWN: { status: 409, kind: "person" },
+  OUTCOME_UNREADABLE: { status: 409, kind: "person" },
+  ALREADY_COMMITTED: { status: 409, kind: "failed" },
+  OWNER_UNPROVEN: { status: 409, kind: "failed" },
 };
 
 export type HttpError = { readonly status: number; readonly answer: ErrorAnswer };

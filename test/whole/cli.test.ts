@@ -326,6 +326,7 @@ test("K4: --version, help and the schema need no server", async () => {
   expect([version.code, version.stdout]).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+\n$/)]);
   expect([help.code, help.stdout]).toEqual([0, expect.stringContaining("--max-pause <seconds>")]);
   expect(json(schema)).toMatchObject({ title: "Drayage manifest" });
+  expect(json(await dray(["config", "schema", "--json"]))).toMatchObject({ title: "Drayage server configuration" });
 });
 
 test("K5: over TCP with DRAY_URL: the local server's token is found, a wrong one is refused", async () => {
