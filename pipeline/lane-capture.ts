@@ -89,6 +89,8 @@ export class LaneCapture {
   #index: CoverageIndex;
   /** Not null behind a seal: nothing of the tenant is appended. */
   #held: (SourceEvent & { type: "changes" })[] | null = null;
+  /** Between `seal` and `release` or `watch`: only then does a seal's mark seal. */
+  #sealing = false;
   #watching: boolean;
   #heartbeats = 0;
   #lastChangeSeq = 0;
@@ -188,6 +190,7 @@ export class LaneCapture {
    * told to `onStray`, until `release` or `watch`. This is S2.
    */
   seal(signal: AbortSignal): Promise<MarkPlace> {
+    this.#sealing = true;
     return this.mark("seal", signal);
   }
 
@@ -200,6 +203,7 @@ export class LaneCapture {
   release(): void {
     const held = this.#held ?? [];
     this.#held = null;
+    this.#sealing = false;
     for (const event of held) this.#take(event);
     this.#log.flushSoon();
   }
@@ -208,6 +212,7 @@ export class LaneCapture {
   watch(): void {
     this.#watching = true;
     this.#held = null;
+    this.#sealing = false;
   }
 
   /** W3: appends the announcement here and now. The window is open from this place of the stream on. */
@@ -297,7 +302,8 @@ export class LaneCapture {
     // Marks of this lane's earlier epochs were committed for windows and waiters that are gone.
     if (mark.kind === "low" || (mark.scope !== "server" && mark.epoch !== this.#writer.epoch)) return;
     if (mark.kind === "heartbeat" && this.#isQuiet()) return;
-    if (mark.kind === "seal") this.#held = [];
+    // One that comes after its attempt was given up seals nothing; a second one keeps what the first holds back.
+    if (mark.kind === "seal" && this.#sealing) this.#held ??= [];
     if (mark.kind === "high") {
       this.#takeHigh(mark.nonce);
       return;
