@@ -318,8 +318,8 @@ export class Applier {
     ended.abort();
     await grace;
     const why = this.#failure ?? new DrayError("APPLIER_STOPPED", { lane });
-    this.#watermark.fail(why);
-    this.#barriers.fail(why);
+    this.#watermark.end(why);
+    this.#barriers.end(why);
   }
 
   #isDone(header: EntryHeader): boolean {

@@ -5,8 +5,10 @@ type Barrier = { readonly seq: number; readonly run: () => Promise<void>; readon
 /** Places in the log where the applier stands still, everything before applied and nothing behind (V1). */
 export class Barriers {
   readonly #waiting: Barrier[] = [];
+  #ended: { readonly why: unknown } | null = null;
 
   add<T>(seq: number, callback: () => Promise<T>): Promise<T> {
+    if (this.#ended) return Promise.reject(this.#ended.why);
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const run = () => callback().then(resolve, reject);
     this.#waiting.push({ seq, run, fail: reject });
@@ -28,7 +30,9 @@ export class Barriers {
     }
   }
 
-  fail(error: unknown): void {
-    for (const barrier of this.#waiting.splice(0)) barrier.fail(error);
+  /** Nothing will be applied any more. */
+  end(why: unknown): void {
+    this.#ended = { why };
+    for (const barrier of this.#waiting.splice(0)) barrier.fail(why);
   }
 }

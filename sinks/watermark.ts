@@ -33,6 +33,7 @@ export class Watermark {
   #applied: LogAnchor | null = null;
   #durable: LogAnchor | null = null;
   #urgent = false;
+  #ended: { readonly why: unknown } | null = null;
 
   constructor(options: WatermarkOptions) {
     this.#options = options;
@@ -67,6 +68,7 @@ export class Watermark {
   async whenDurable(seq: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.seq >= seq) return;
+    if (this.#ended) throw this.#ended.why;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { seq, wake: resolve, fail: reject };
     const onAbort = () => reject(signal.reason);
@@ -104,8 +106,9 @@ export class Watermark {
   }
 
   /** Nobody will move it any more. */
-  fail(error: unknown): void {
-    for (const waiter of this.#waiters) waiter.fail(error);
+  end(why: unknown): void {
+    this.#ended = { why };
+    for (const waiter of this.#waiters) waiter.fail(why);
   }
 
   #setDurable(anchor: LogAnchor | null): void {

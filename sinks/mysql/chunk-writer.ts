@@ -1,7 +1,7 @@
 import type { MysqlSession } from "../../connectors/mysql/client.ts";
 import { loadStatement, loadTextKey, parseLoadText } from "../../connectors/mysql/load-text.ts";
 import type { CanonicalRow } from "../../connectors/mysql/row-codec.ts";
-import { DrayError } from "../../pipeline/errors.ts";
+import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { ChunkUnit } from "../sink.ts";
 import { named, worthTheOrder } from "./change-writer.ts";
@@ -50,7 +50,14 @@ export async function replaceRange(
   }
   // Where another unique index is there, stale rows of the range could hold each other's values.
   const keep = table.spec.uniqueIndexes.length > 0 ? NO_KEYS : new Set(rows.map(loadTextKey(table.spec)));
-  await clearRange(session, table, chunk, keep, signal);
+  try {
+    await clearRange(session, table, chunk, keep, signal);
+  } catch (error) {
+    // Read as ours, and no longer ours when it was to be deleted.
+    if (isDrayError(error, "GUARD_FOREIGN_ROW"))
+      throw new DrayError(error.code, { seq: chunk.seq, ...error.facts }, error);
+    throw error;
+  }
   try {
     await upsertRows(session, table, rows, signal);
   } catch (error) {

@@ -40,8 +40,11 @@ export async function deleteKeys(
     deleted += affectedRows;
     // The count alone cannot tell a row that is gone from one that the guard spared.
     if (affectedRows < count) {
-      const foreign = await session.executeQuery(table.foreign(count), parameters, signal);
-      if (foreign.length > 0) throw new DrayError("GUARD_FOREIGN_ROW", { table: table.id, server: session.server });
+      const [foreign] = await session.executeQuery(table.foreign(count), parameters, signal);
+      if (foreign) {
+        const key = Object.values(foreign).join(",");
+        throw new DrayError("GUARD_FOREIGN_ROW", { table: table.id, key, server: session.server });
+      }
     }
     at += count;
   }

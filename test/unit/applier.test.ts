@@ -174,6 +174,9 @@ describe("the watermark", () => {
     const seen = expect(waiting).rejects.toMatchObject({ code: "APPLIER_STOPPED" });
     await running.stop();
     await seen;
+    const stopped = { code: "APPLIER_STOPPED" };
+    await expect(applier.whenWatermark(1, soon())).rejects.toMatchObject(stopped);
+    await expect(applier.atBarrier(1, async () => "late")).rejects.toMatchObject(stopped);
   });
 });
 
