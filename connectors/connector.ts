@@ -15,5 +15,9 @@ export interface Connector extends StreamSource {
   readonly kind: string;
   /** The tenant's rows per table, one statement each, for the gate's count between two marks. */
   countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
+  /** The server's own guess of the tenant's rows per table; cheap, for progress only. */
+  estimateRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
+  /** How long the source keeps its history; null where it never purges by age. */
+  retentionSeconds(signal: AbortSignal): Promise<number | null>;
   close(): Promise<void>;
 }

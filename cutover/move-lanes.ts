@@ -11,12 +11,26 @@ import type { MoveContext, MoveStore } from "./move-context.ts";
 /** What a lane was opened with, as the control store keeps it. */
 type LaneSpec = { readonly store: string; readonly firstPass: number; readonly tables: readonly CoveredTable[] };
 
-export type OpenLane = { readonly source: LaneSource; readonly store: MoveStore; readonly runtime: LaneRuntime };
+export type OpenLane = {
+  readonly source: LaneSource;
+  readonly store: MoveStore;
+  readonly runtime: LaneRuntime;
+  readonly learned: Learned;
+};
+
+/** What the source says for status alone; asked in the background, and never waited for. */
+export type Learned = {
+  rowsEstimated: Readonly<Record<string, number>>;
+  /** Null: unknown, or never purged by age. */
+  retentionSeconds: number | null;
+};
 
 export type LaneEvents = {
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
 };
+
+const LEARN_TIMEOUT_MS = 30_000;
 
 /** The lanes of a move: opened once and kept in the control store, started with the process. */
 export class MoveLanes {
@@ -50,7 +64,10 @@ export class MoveLanes {
 
   async open(mode: CaptureMode): Promise<void> {
     await this.load(mode);
-    for (const { runtime } of this.#lanes) runtime.start();
+    for (const lane of this.#lanes) {
+      lane.runtime.start();
+      void this.#learn(lane);
+    }
   }
 
   /** Every lane of the control store, not started. */
@@ -62,7 +79,9 @@ export class MoveLanes {
       if (store === undefined) throw new Error(`the manifest has no store ${spec.store}`);
       const lane = record.lane as LaneId;
       const source: LaneSource = { lane, move: journal.move.name, tenant: journal.move.tenant, tables: spec.tables };
-      this.#lanes.push({ source, store, runtime: this.#runtime(source, store, spec.firstPass, mode) });
+      const runtime = this.#runtime(source, store, spec.firstPass, mode);
+      const learned: Learned = { rowsEstimated: {}, retentionSeconds: null };
+      this.#lanes.push({ source, store, runtime, learned });
     }
   }
 
@@ -110,6 +129,17 @@ export class MoveLanes {
         this.#events.onStopped(lane, half, error);
       },
     });
+  }
+
+  async #learn({ source, store, learned }: OpenLane): Promise<void> {
+    const { logger } = this.#context;
+    const signal = AbortSignal.timeout(LEARN_TIMEOUT_MS);
+    try {
+      learned.retentionSeconds = await store.pair.connector.retentionSeconds(signal);
+      learned.rowsEstimated = await store.pair.connector.estimateRows(source, signal);
+    } catch (error) {
+      logger.warn({ lane: source.lane, error: reasonOf(error) }, "no estimate of rows and retention: no eta is shown");
+    }
   }
 
   async #onStray(source: LaneSource, store: MoveStore, stray: Stray): Promise<void> {

@@ -3,7 +3,7 @@ import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
 import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
 import type { LaneState } from "./lane/lane-runtime.ts";
 import type { Move } from "./move.ts";
-import type { OpenLane } from "./move-lanes.ts";
+import type { Learned, OpenLane } from "./move-lanes.ts";
 import type { Pace } from "./pace.ts";
 import type { Phase } from "./phases.ts";
 
@@ -35,9 +35,10 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
   };
 }
 
-function laneStatus({ source, store, runtime }: OpenLane, phase: Phase, pace: Pace): LaneStatus {
+function laneStatus({ source, store, runtime, learned }: OpenLane, phase: Phase, pace: Pace): LaneStatus {
   const state = runtime.state();
-  const speed = pace.of(source.lane, state);
+  const expected = Object.values(learned.rowsEstimated).reduce((sum, rows) => sum + rows, 0);
+  const speed = pace.of(source.lane, state, expected);
   const stopped = state.stopped.capture ?? state.stopped.apply;
   return {
     lane: source.lane,
@@ -48,8 +49,8 @@ function laneStatus({ source, store, runtime }: OpenLane, phase: Phase, pace: Pa
     tailSeq: state.tailSeq,
     watermark: state.apply?.watermark ?? null,
     lagSeconds: state.lag.seconds,
-    headroomSeconds: null,
-    tables: tables(state.coverage),
+    headroomSeconds: headroom(learned, state),
+    tables: tables(state.coverage, learned),
     rowsPerSecond: speed.rowsPerSecond,
     bytesPerSecond: speed.bytesPerSecond,
     etaSeconds: speed.etaSeconds,
@@ -63,12 +64,18 @@ function applyState(state: LaneState, phase: Phase): LaneStatus["apply"] {
   return state.apply === null || state.stopped.apply !== undefined ? "stopped" : "running";
 }
 
-function tables(coverage: Coverage | null): readonly TableStatus[] {
+/** M9: until the source purges what has not been read. */
+function headroom({ retentionSeconds }: Learned, { lag }: LaneState): number | null {
+  if (retentionSeconds === null || lag.captureSeconds === null) return null;
+  return Math.max(0, retentionSeconds - lag.captureSeconds);
+}
+
+function tables(coverage: Coverage | null, { rowsEstimated }: Learned): readonly TableStatus[] {
   return (coverage?.tables ?? []).map((table) => ({
     table: table.table,
     state: tableIsComplete(table) ? "copied" : table.announced === null ? "waiting" : "copying",
     rowsCopied: table.rows,
-    rowsEstimated: null,
+    rowsEstimated: rowsEstimated[table.table] ?? null,
   }));
 }
 

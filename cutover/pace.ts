@@ -16,16 +16,10 @@ const WINDOW_MS = 15_000;
 /** Pace of each lane over the last seconds, from the applier's counters; asked by status, kept by nobody else. */
 export class Pace {
   readonly #clock: Clock;
-  readonly #estimates = new Map<string, number>();
   readonly #samples = new Map<string, Sample[]>();
 
   constructor(options: { readonly clock: Clock }) {
     this.#clock = options.clock;
-  }
-
-  /** Rows the lane will copy, as the source's statistics say. */
-  expect(lane: string, rows: number): void {
-    this.#estimates.set(lane, rows);
   }
 
   /** Called in a rhythm, so that two questions in one moment still see a window. */
@@ -36,13 +30,14 @@ export class Pace {
     this.#samples.set(lane, samples);
   }
 
-  of(lane: string, state: LaneState): Speed {
+  /** `expectedRows`: what the lane will have copied in the end, as far as the source can guess. */
+  of(lane: string, state: LaneState, expectedRows: number): Speed {
     const first = this.#samples.get(lane)?.[0];
     const now = this.#now(state);
     const seconds = first ? (now.atMs - first.atMs) / 1000 : 0;
     if (!first || seconds <= 0) return { rowsPerSecond: 0, bytesPerSecond: 0, etaSeconds: null };
     const copiedPerSecond = (now.copied - first.copied) / seconds;
-    const left = Math.max(0, (this.#estimates.get(lane) ?? 0) - now.copied);
+    const left = Math.max(0, expectedRows - now.copied);
     return {
       rowsPerSecond: Math.max(0, (now.rows - first.rows) / seconds),
       bytesPerSecond: Math.max(0, (now.bytes - first.bytes) / seconds),
@@ -52,7 +47,6 @@ export class Pace {
 
   forget(lane: string): void {
     this.#samples.delete(lane);
-    this.#estimates.delete(lane);
   }
 
   #now(state: LaneState): Sample {

@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 export type Lag = {
   /** Seconds between a commit at the source and its effect in the target; null before the first heartbeat came through. */
   readonly seconds: number | null;
-  /** Of that, until it stood in the log. */
+  /** Of that, until it stood in the log; grows while nothing gets there. */
   readonly captureSeconds: number | null;
   /** Heartbeats in a row, newest last, that were applied below the limit they are asked about. */
   below(limitSeconds: number): number;
@@ -24,6 +24,7 @@ export class LagMeter {
   #applied: number[] = [];
   #lastAppliedMs: number | null = null;
   #captureMs: number | null = null;
+  #lastInLogMs: number | null = null;
 
   constructor(options: { readonly clock: Clock; readonly intervalMs: number }) {
     this.#clock = options.clock;
@@ -33,6 +34,7 @@ export class LagMeter {
   /** A heartbeat stands in the log. `markedMs`: the monotonic time just before it was committed. */
   inLog(seq: number, markedMs: number): void {
     this.#captureMs = this.#clock.monotonicMs() - markedMs;
+    this.#lastInLogMs = markedMs;
     this.#inLog.push({ seq, markedMs });
     // A target that stands still for hours: only the oldest matters, and the newest.
     if (this.#inLog.length > KEPT * KEPT) this.#inLog.splice(1, KEPT);
@@ -59,16 +61,18 @@ export class LagMeter {
     const measuredMs = this.#applied.at(-1) ?? null;
     const silentMs = this.#lastAppliedMs === null ? null : this.#silentMs(this.#lastAppliedMs);
     const lagMs = measuredMs === null ? silentMs : Math.max(measuredMs, silentMs ?? 0);
+    const captureMs =
+      this.#captureMs === null ? null : Math.max(this.#captureMs, this.#silentMs(this.#lastInLogMs ?? 0));
     return {
       seconds: lagMs === null ? null : lagMs / 1000,
-      captureSeconds: this.#captureMs === null ? null : this.#captureMs / 1000,
+      captureSeconds: captureMs === null ? null : captureMs / 1000,
       below: (limitSeconds) => this.#below(limitSeconds * 1000, silentMs),
     };
   }
 
-  #silentMs(lastAppliedMs: number): number {
+  #silentMs(lastMs: number): number {
     // Between two heartbeats silence is normal.
-    return Math.max(0, this.#clock.monotonicMs() - lastAppliedMs - 2 * this.#intervalMs);
+    return Math.max(0, this.#clock.monotonicMs() - lastMs - 2 * this.#intervalMs);
   }
 
   #below(limitMs: number, silentMs: number | null): number {

@@ -5,6 +5,7 @@ import { isDrayError } from "../../pipeline/errors.ts";
 import type { ChunkBudget, ChunkRows, Connector, LaneFeed, LaneSource } from "../connector.ts";
 import { Chunks } from "./chunks.ts";
 import type { MysqlAddress } from "./client.ts";
+import { estimateRows, retentionSeconds } from "./estimates.ts";
 import { ensureDraySchema } from "./installation.ts";
 import { Marks } from "./marks.ts";
 import { parsePosition } from "./position.ts";
@@ -118,6 +119,14 @@ export class MysqlConnector implements Connector {
 
   async countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>> {
     return await this.#chunks.countRows(source, signal);
+  }
+
+  async estimateRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>> {
+    return await this.#reading.use((session) => estimateRows(session, source, signal), signal);
+  }
+
+  async retentionSeconds(signal: AbortSignal): Promise<number | null> {
+    return await this.#reading.use((session) => retentionSeconds(session, signal), signal);
   }
 
   async close(): Promise<void> {
