@@ -38,14 +38,17 @@ export class Chunks {
       const keys = keyColumns(spec);
       const names = keys.map((column) => quoteIdentifier(column.name));
       const places = where(spec, source.tenant, { after, upTo: null });
-      const found = await session.queryRaw(
-        `SELECT COUNT(*) OVER () AS found, ${keys.map((column) => selectExpression(column)).join(", ")} FROM (` +
+      const [last] = await session.queryRaw(
+        `SELECT ${keys.map((column) => selectExpression(column)).join(", ")} FROM (` +
           `SELECT ${names.join(", ")} ${from(spec)} WHERE ${places} ORDER BY ${names.join(", ")} LIMIT ${rows}` +
           `) AS page ORDER BY ${names.map((name) => `${name} DESC`).join(", ")} LIMIT 1`,
         signal,
       );
-      const [count, ...key] = found[0] ?? [];
-      return Number(count ?? 0) < rows ? null : boundFromKey(spec, key);
+      if (last === undefined) return null;
+      const bound = boundFromKey(spec, last);
+      const behind = where(spec, source.tenant, { after: bound, upTo: null });
+      const more = await session.queryRaw(`SELECT 1 ${from(spec)} WHERE ${behind} LIMIT 1`, signal);
+      return more.length === 0 ? null : bound;
     }, signal);
   }
 
