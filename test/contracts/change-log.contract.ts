@@ -7,19 +7,9 @@ import type { LaneId, LogAnchor } from "../../pipeline/entry.ts";
 import { openBody } from "../../pipeline/entry-codec.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
-import {
-  anchorOfEntry,
-  appendMany,
-  changesDraft,
-  collector,
-  gate,
-  newLane,
-  noise,
-  openOptions,
-  readSome,
-  seqs,
-  upTo,
-} from "./log-drafts.ts";
+import { bodiesContract } from "./change-log-bodies.ts";
+import { fencingContract } from "./change-log-fencing.ts";
+import { appendMany, changesDraft, newLane, noise, openOptions, readSome, seqs, upTo } from "./log-drafts.ts";
 
 const MIB = 1024 * 1024;
 
@@ -32,6 +22,9 @@ export type LogHarness = {
   readonly childOptions: Readonly<Record<string, unknown>>;
   close(): Promise<void>;
 };
+
+/** What the parts of the contract are run on. */
+export type Given = { readonly log: ChangeLog; readonly harness: LogHarness };
 
 /** Every ChangeLog passes this unchanged. A new rule goes here, never into one log's own test. */
 export function changeLogContract(makeHarness: () => Promise<LogHarness>): void {
@@ -180,271 +173,16 @@ export function changeLogContract(makeHarness: () => Promise<LogHarness>): void 
     });
   });
 
-  describe("L3 and L4 one writer", () => {
-    test("a checkpoint that cannot be saved ends the writer; what was acknowledged stays", async () => {
-      const lane = newLane();
-      const saveCheckpoint = async () => {
-        throw new Error("the control store is away");
-      };
-      const writer = await log.openWriter(openOptions(lane, { saveCheckpoint }));
-      for (const n of upTo(16)) await writer.append(changesDraft(`p${n}`, noise(MIB)));
-      await expect(writer.append(changesDraft("p17"))).rejects.toThrow("the control store is away");
-      const next = await log.openWriter(openOptions(lane, { aboveEpoch: writer.epoch }));
-      expect(next.tail?.seq).toBe(16);
-      await next.close();
-      await log.drop(lane);
-    });
-
-    test("an older writer is fenced at its next append, and nothing of it counts", async () => {
-      const lane = newLane();
-      const zombie = await log.openWriter(openOptions(lane));
-      await appendMany(zombie, 3);
-      const other = await harness.open();
-      const owner = await other.openWriter(openOptions(lane));
-      await expect(zombie.append(changesDraft("zombie"))).rejects.toMatchObject({ code: "FENCED" });
-      await expect(zombie.append(changesDraft("zombie"))).rejects.toMatchObject({ code: "FENCED" });
-      await appendMany(owner, 2, 4);
-      await expect(readSome(log, lane, 5).then((es) => es.map((e) => e.header.position))).resolves.toEqual(
-        upTo(5).map((n) => `p${n}`),
-      );
-      await owner.close();
-      if (other !== log) await other.close();
-    });
-
-    test("a zombie that appends between another's epoch entry and its reading back does not count", async () => {
-      const lane = newLane();
-      const zombie = await log.openWriter(openOptions(lane));
-      await appendMany(zombie, 2);
-      const place = gate();
-      const other = await harness.open({ probe: (name) => (name === "log.epoch-appended" ? place.hold() : undefined) });
-      const opening = other.openWriter(openOptions(lane, { aboveEpoch: zombie.epoch }));
-      await place.reached;
-      await expect(zombie.append(changesDraft("zombie"))).rejects.toMatchObject({ code: "FENCED" });
-      place.open();
-      const owner = await opening;
-      expect(owner.tail).toMatchObject({ seq: 2, position: "p2" });
-      await appendMany(owner, 1, 3);
-      expect((await readSome(log, lane, 3)).map((e) => e.header.position)).toEqual(["p1", "p2", "p3"]);
-      await owner.close();
-      if (other !== log) await other.close();
-    });
-
-    test("a zombie held just before its write, while another opens and writes, does not count", async () => {
-      const lane = newLane();
-      const place = gate();
-      let isHeld = false;
-      const zombies = await harness.open({
-        probe: (name, facts) => {
-          if (name !== "log.before-append" || facts?.["lane"] !== lane || facts["seq"] !== 2 || isHeld) return;
-          isHeld = true;
-          return place.hold();
-        },
-      });
-      const zombie = await zombies.openWriter(openOptions(lane));
-      await zombie.append(changesDraft("p1"));
-      const late = zombie.append(changesDraft("zombie"));
-      const refused = expect(late).rejects.toMatchObject({ code: "FENCED" });
-      await place.reached;
-      const owner = await log.openWriter(openOptions(lane));
-      await owner.append(changesDraft("p2"));
-      place.open();
-      await refused;
-      await owner.append(changesDraft("p3"));
-      expect((await readSome(log, lane, 3)).map((e) => e.header.position)).toEqual(["p1", "p2", "p3"]);
-      await owner.close();
-      if (zombies !== log) await zombies.close();
-    });
-
-    test("of two that open at the same time, at most one writes on", async () => {
-      for (let round = 0; round < 3; round++) {
-        const lane = newLane();
-        const other = await harness.open();
-        const opened = await Promise.allSettled([
-          log.openWriter(openOptions(lane)),
-          other.openWriter(openOptions(lane)),
-        ]);
-        const writers = opened.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
-        const appended = await Promise.allSettled(writers.map((writer) => writer.append(changesDraft("p1"))));
-        const wrote = appended.filter((result) => result.status === "fulfilled").length;
-        expect(wrote).toBeLessThanOrEqual(1);
-        for (const result of [...opened, ...appended]) {
-          if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "FENCED" });
-        }
-        await Promise.all(writers.map((writer) => writer.close()));
-        const next = await log.openWriter(openOptions(lane));
-        expect(next.tail?.seq ?? 0).toBe(wrote);
-        await next.close();
-        if (other !== log) await other.close();
-      }
-    });
-
-    test("a closed writer finishes what was called before and refuses what comes after", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      const before = appendMany(writer, 20);
-      const closing = writer.close();
-      await expect(writer.append(changesDraft("late"))).rejects.toMatchObject({ code: "LOG_UNAVAILABLE" });
-      await closing;
-      expect((await before).length).toBe(20);
-      expect((await readSome(log, lane, 20)).length).toBe(20);
-    });
-  });
-
-  describe("L6 bodies", () => {
-    test("from 0 bytes to 20 MiB come back as they were; above 8 MiB through the chunk store", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      const bodies = [0, 1, 511, 513, 65_536, MIB, 8 * MIB, 8 * MIB + 1, 20 * MIB].map(noise);
-      bodies.push(Buffer.alloc(20 * MIB, "a"));
-      for (const [i, body] of bodies.entries()) await writer.append(changesDraft(`p${i + 1}`, body));
-      const entries = await readSome(log, lane, bodies.length);
-      for (const [i, body] of bodies.entries()) {
-        const entry = entries[i] as (typeof entries)[0];
-        expect(Buffer.compare(await openBody(entry, harness.chunkStore), body)).toBe(0);
-        const isLarge = i === 7 || i === 8;
-        expect(entry.header.body.chunkKey !== null).toBe(isLarge);
-      }
-      await writer.close();
-      await log.drop(lane);
-      await expect(openBody(entries[8] as (typeof entries)[0], harness.chunkStore)).rejects.toMatchObject({
-        code: "CHUNK_LOST",
-      });
-    });
-
-    test("a slow consumer holds one batch and a prefetch, not the lane", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      for (let i = 0; i < 48; i++) await writer.append(changesDraft(`p${i + 1}`, noise(MIB)));
-      const collect = collector();
-      collect();
-      const before = process.memoryUsage().arrayBuffers;
-      let most = 0;
-      let largest = 0;
-      let count = 0;
-      for await (const batch of log.read({ lane, after: null, signal: AbortSignal.timeout(60_000) })) {
-        // Time enough to read far ahead, for a log that would.
-        await new Promise((resolve) => setTimeout(resolve, 50));
-        collect();
-        most = Math.max(most, process.memoryUsage().arrayBuffers - before);
-        largest = Math.max(
-          largest,
-          batch.reduce((sum, entry) => sum + entry.stored.length, 0),
-        );
-        count += batch.length;
-        if (count === 48) break;
-      }
-      expect(largest).toBeLessThanOrEqual(9 * MIB);
-      expect(most).toBeLessThan(24 * MIB);
-      await writer.close();
-      await log.drop(lane);
-    });
-  });
-
-  describe("L7 a log that lost entries", () => {
-    test("an anchor that is not there exactly is LOG_TRUNCATED", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      const anchors = await appendMany(writer, 5);
-      const real = anchors[2] as LogAnchor;
-      const wrong: LogAnchor[] = [
-        { ...real, nonce: "f".repeat(32) },
-        { ...real, seq: 4 },
-        { ...real, offset: String(Number(real.offset) + 1) },
-        { ...real, offset: String(Number(real.offset) + 1000), seq: 1003 },
-      ];
-      for (const anchor of wrong) {
-        await expect(readSome(log, lane, 1, anchor)).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-        await expect(log.openWriter(openOptions(lane, { anchor }))).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-      }
-      await expect(readSome(log, newLane(), 1, real)).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-      await writer.close();
-    });
-
-    test("a checkpoint ahead of the tail is LOG_TRUNCATED", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      const [anchor] = await appendMany(writer, 1);
-      await writer.close();
-      const checkpoint = { ...(anchor as LogAnchor), offset: "4000", seq: 4000 };
-      await expect(log.openWriter(openOptions(lane, { checkpoint }))).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-    });
-  });
-
-  describe("L6 trim and drop", () => {
-    test("trim keeps the anchor's entry, while a reader and the writer are at work", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      const total = 600;
-      const reading = (async () => {
-        const seen: number[] = [];
-        for await (const batch of log.read({ lane, after: null, signal: AbortSignal.timeout(60_000) })) {
-          seen.push(...seqs(batch));
-          const last = batch.at(-1);
-          if (last && seen.length % 3 === 0) await log.trim(lane, anchorOfEntry(last));
-          if (seen.length === total) break;
-        }
-        return seen;
-      })();
-      for (let n = 1; n <= total; n += 20) await appendMany(writer, 20, n);
-      expect(await reading).toEqual(upTo(total));
-      const anchors = await appendMany(writer, 10, total + 1);
-      const anchor = anchors[4] as LogAnchor;
-      await log.trim(lane, anchor);
-      expect(await log.stats(lane)).toMatchObject({ firstSeq: anchor.seq, lastSeq: total + 10 });
-      expect(seqs(await readSome(log, lane, 5, anchor))).toEqual(upTo(5, anchor.seq + 1));
-      await expect(readSome(log, lane, 1, anchors[0])).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-      await appendMany(writer, 1, total + 11);
-      await writer.close();
-      const again = await log.openWriter(openOptions(lane, { checkpoint: anchors[0] as LogAnchor, anchor }));
-      expect(again.tail?.seq).toBe(total + 11);
-      await again.close();
-    });
-
-    test("trim removes the chunk store's objects of the entries it removes, and no other", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      for (const n of [1, 2]) await writer.append(changesDraft(`p${n}`, noise(8 * MIB + 1)));
-      await writer.close();
-      const [, second] = await readSome(log, lane, 2);
-      await log.trim(lane, anchorOfEntry(second as NonNullable<typeof second>));
-      const keys: string[] = [];
-      for await (const { key } of harness.chunkStore.list(lane)) keys.push(key);
-      expect(keys).toEqual([second?.header.body.chunkKey]);
-      await log.drop(lane);
-    });
-
-    test("a dropped lane is empty when it is made again; its old writer and reader end", async () => {
-      const lane = newLane();
-      const old = await log.openWriter(openOptions(lane));
-      const anchors = await appendMany(old, 5);
-      const reading = readSome(log, lane, 1, anchors[4]);
-      const ended = expect(reading).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-      await new Promise((resolve) => setTimeout(resolve, 300));
-      await log.drop(lane);
-      await ended;
-      expect(await log.stats(lane)).toEqual({ entries: 0, bytes: 0, firstSeq: null, lastSeq: null });
-      await expect(old.append(changesDraft("zombie"))).rejects.toThrow();
-      await log.drop(lane);
-      const writer = await log.openWriter(openOptions(lane, { aboveEpoch: old.epoch }));
-      expect(writer.tail).toBeNull();
-      await appendMany(writer, 2);
-      expect(seqs(await readSome(log, lane, 2))).toEqual([1, 2]);
-      await expect(readSome(log, lane, 1, anchors[4])).rejects.toMatchObject({ code: "LOG_TRUNCATED" });
-      await writer.close();
-    });
-
-    test("stats tell entries, bytes and reach", async () => {
-      const lane = newLane();
-      const writer = await log.openWriter(openOptions(lane));
-      await writer.append(changesDraft("p1", noise(100_000)));
-      await appendMany(writer, 9, 2);
-      const stats = await log.stats(lane);
-      expect(stats).toMatchObject({ firstSeq: 1, lastSeq: 10 });
-      expect(stats.entries).toBeGreaterThanOrEqual(10);
-      expect(stats.bytes).toBeGreaterThan(100_000);
-      await writer.close();
-    });
-  });
+  const given: Given = {
+    get log() {
+      return log;
+    },
+    get harness() {
+      return harness;
+    },
+  };
+  fencingContract(given);
+  bodiesContract(given);
 
   describe("durability", () => {
     test("what was acknowledged is there after SIGKILL, without a gap", async () => {
