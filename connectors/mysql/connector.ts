@@ -25,6 +25,7 @@ export type MysqlConnectorOptions = {
    */
   readonly lanePositions?: () => Promise<readonly Position[]>;
   readonly heartbeatMs?: number;
+  readonly trimEveryMs?: number;
   /** Sessions for chunk reads. */
   readonly readers?: number;
   /** How long a commit may take to be counted in gtid_executed after its event was read: semi-sync's timeout. */
@@ -34,6 +35,7 @@ export type MysqlConnectorOptions = {
 const HEARTBEAT_MS = 250;
 const HEARTBEAT_TIMEOUT_MS = 5_000;
 const TRIM_MS = 10_000;
+const TRIM_ROUNDS = 3;
 const MARK_SESSIONS = 3;
 const READERS = 4;
 
@@ -50,6 +52,7 @@ export class MysqlConnector implements Connector {
   #prepared: Promise<void> | null = null;
   #beating: Promise<void> | null = null;
   #trimmedAtMs: number;
+  readonly #lowest: bigint[] = [];
 
   constructor(options: MysqlConnectorOptions) {
     const { address, draySchema, clock } = options;
@@ -180,12 +183,17 @@ export class MysqlConnector implements Connector {
   }
 
   async #trimSometimes(signal: AbortSignal): Promise<void> {
-    const { clock, lanePositions } = this.#options;
-    if (lanePositions === undefined || clock.monotonicMs() - this.#trimmedAtMs < TRIM_MS) return;
+    const { clock, lanePositions, trimEveryMs = TRIM_MS } = this.#options;
+    if (lanePositions === undefined || clock.monotonicMs() - this.#trimmedAtMs < trimEveryMs) return;
     this.#trimmedAtMs = clock.monotonicMs();
-    const taken = (await lanePositions()).map((position) => parsePosition(position).mark);
-    if (taken.length === 0 || taken.some((mark) => mark === null)) return;
-    const lowest = taken.reduce((low, mark) => (mark !== null && mark.id < low ? mark.id : low), taken[0]?.id ?? 0n);
-    await this.#marks.deleteBelow(lowest, signal);
+    const marks = (await lanePositions()).map((position) => parsePosition(position).mark);
+    const ids = marks.map((mark) => mark?.id ?? 0n);
+    const lowest = ids.reduce((low, id) => (id < low ? id : low), ids[0] ?? 0n);
+    this.#lowest.push(lowest);
+    // What was lowest some rounds ago: a lane that began since then, and is not listed yet, has only newer marks.
+    const earlier = this.#lowest.length > TRIM_ROUNDS ? this.#lowest.shift() : undefined;
+    if (earlier === undefined) return;
+    const below = earlier < lowest ? earlier : lowest;
+    if (below > 0n) await this.#marks.deleteBelow(below, signal);
   }
 }
