@@ -252,7 +252,8 @@ export class Applier {
       this.#counters.add(batch.entries);
       finish();
     } catch (error) {
-      this.#failure ??= error;
+      // Cut off while stopping: the target says at the next start what became of it.
+      if (!cut.aborted) this.#failure ??= error;
     } finally {
       this.#reasons.clear(name);
       this.#inFlight.remove(batch.footprint);

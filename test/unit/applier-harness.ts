@@ -113,7 +113,7 @@ export class FakeSink implements LaneSink {
     this.maxActive = Math.max(this.maxActive, this.#active);
     try {
       this.events.push(`begin ${name}`);
-      await this.gates.get(name);
+      await Promise.race([this.gates.get(name), aborted(signal)]);
       signal.throwIfAborted();
       const fault = this.faults.get(name)?.shift();
       if (fault?.when === "before") throw fault.error;
@@ -124,6 +124,10 @@ export class FakeSink implements LaneSink {
       this.#active--;
     }
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 export function transient(): DrayError {

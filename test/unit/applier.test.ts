@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { systemClock } from "../../pipeline/clock.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import { changesEntry, chunkEntry, Lane, markEntry, range, rangeEntry, transient, until } from "./applier-harness.ts";
 
@@ -279,6 +280,16 @@ describe("errors (A8)", () => {
     expect(await ended).toBeNull();
     expect(lane.sink.anchor?.seq).toBe(1);
   });
+});
+
+test("A8: a transaction that does not end while stopping is cut off, and that is no error", async () => {
+  hold("changes 1-1");
+  await lane.append(changesEntry("free:1"));
+  const hasty = { ...systemClock, sleep: (ms: number, signal?: AbortSignal) => systemClock.sleep(ms / 100, signal) };
+  const running = lane.run(lane.applier({ clock: hasty }));
+  await until(() => lane.sink.events.includes("begin changes 1-1"));
+  expect(await running.stop()).toBeNull();
+  expect(lane.sink.applied).toEqual([]);
 });
 
 describe("standing still", () => {
