@@ -29,10 +29,9 @@ const targetFree: Check<C> = {
         severity: "error",
         subject: `${context.target.label} ${spec.targetSchema}.${spec.name}`,
         finding: `The target already holds ${rows === 1000 ? "1000 or more rows" : `${rows} row(s)`} of tenant ${context.tenant}.`,
+        // No fix SQL: run unread it would remove a tenant that lives there.
         remedy:
-          "Find out whose they are; remove them by the SQL shown only if they are left over from an earlier attempt.",
-        fixSql: [`DELETE FROM ${targetTable(spec)} WHERE ${tenantPredicate(spec, context.tenant)}`],
-        fixOn: context.target.label,
+          "Find out whose they are. Rows left over from an earlier move are removed by `dray abort` of that move.",
         rule: "T1",
       });
     }
