@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AdapterReport } from "../console/move-service.ts";
+import type { AdapterReport } from "../cutover/move-service.ts";
 import { command, EXIT } from "./command.ts";
 
 export default command({

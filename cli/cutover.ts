@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { CutoverResult, MoveEvent, MoveStatus } from "../console/move-service.ts";
+import type { CutoverResult, MoveEvent, MoveStatus } from "../cutover/move-service.ts";
 import { type CommandContext, command } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { cutoverExit, cutoverLines, eventLine, gateLines } from "./render-cutover.ts";

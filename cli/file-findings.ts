@@ -1,4 +1,4 @@
-import type { FileFinding } from "../console/move-service.ts";
+import type { FileFinding } from "../cutover/move-service.ts";
 import { type CommandResult, EXIT } from "./command.ts";
 
 export type FileCheck = {

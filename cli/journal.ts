@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { JournalEntry } from "../console/move-service.ts";
+import type { JournalEntry } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { MoveStatus } from "../console/move-service.ts";
+import type { MoveStatus } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 
 export default command({

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { LogLine } from "../console/move-service.ts";
+import type { LogLine } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 

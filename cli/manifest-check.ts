@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { FileFinding } from "../console/move-service.ts";
+import type { FileFinding } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 import { findingsResult } from "./file-findings.ts";
 import { readFile } from "./move-request.ts";

@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { z } from "zod";
-import type { FileFinding } from "../console/move-service.ts";
+import type { FileFinding } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 import { UsageError } from "./usage-error.ts";
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { ActionResult } from "../console/move-service.ts";
+import type { ActionResult } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { actionResult } from "./render-status.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Finding, PreflightReport } from "../console/move-service.ts";
+import type { Finding, PreflightReport } from "../cutover/move-service.ts";
 import { command, EXIT } from "./command.ts";
 import { moveRequest, moveRequestFlags, moveRequestOptions } from "./move-request.ts";
 

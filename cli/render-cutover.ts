@@ -1,4 +1,4 @@
-import type { CutoverResult, GateCondition, MoveEvent } from "../console/move-service.ts";
+import type { CutoverResult, GateCondition, MoveEvent } from "../cutover/move-service.ts";
 import { EXIT, type ExitCode } from "./command.ts";
 
 const SIGN: Readonly<Record<GateCondition["verdict"], string>> = {

@@ -1,4 +1,4 @@
-import type { ActionResult, LaneStatus, MoveStatus, Problem, TableStatus } from "../console/move-service.ts";
+import type { ActionResult, LaneStatus, MoveStatus, Problem, TableStatus } from "../cutover/move-service.ts";
 import { type CommandResult, EXIT, type ExitCode } from "./command.ts";
 
 /** Alarms first: whoever looks must see them whatever else there is. */

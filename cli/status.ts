@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { MoveEvent, MoveStatus } from "../console/move-service.ts";
+import type { MoveEvent, MoveStatus } from "../cutover/move-service.ts";
 import { type CommandContext, type CommandResult, command } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { eventLine } from "./render-cutover.ts";

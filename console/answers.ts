@@ -1,5 +1,5 @@
+import type { Problem } from "../cutover/move-service.ts";
 import { type DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
-import type { Problem } from "./move-service.ts";
 
 /** What kind of no it is; the CLI's exit code is made of it: 1 failed, 2 usage, 3 refused, 4 held, 5 person. */
 export type ErrorKind = "failed" | "usage" | "refused" | "held" | "person";

@@ -1,11 +1,11 @@
 import swagger from "@fastify/swagger";
 import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, LogController } from "fastify";
+import type { Caller, MoveService } from "../cutover/move-service.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { httpError } from "./answers.ts";
 import { type Authenticator, requireRole } from "./auth.ts";
 import { metricsText } from "./metrics.ts";
 import { moveRoutes } from "./move-routes.ts";
-import type { Caller, MoveService } from "./move-service.ts";
 import { encode } from "./route.ts";
 import { setupRoutes } from "./setup-routes.ts";
 

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { type Caller, ROLES, type Role } from "../cutover/move-service.ts";
+import type { TokenConfig } from "../cutover/server-settings.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { type Caller, ROLES, type Role } from "./move-service.ts";
-import type { TokenConfig } from "./server-config.ts";
 
 export type Credentials = {
   readonly authorization: string | undefined;

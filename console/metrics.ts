@@ -1,5 +1,5 @@
 import { Gauge, Registry } from "prom-client";
-import type { MoveService } from "./move-service.ts";
+import type { MoveService } from "../cutover/move-service.ts";
 
 /** Read when asked, so that nothing is remembered twice. Tenants' keys are not among the labels. */
 export function metricsText(service: MoveService): { readonly contentType: string; read(): Promise<string> } {

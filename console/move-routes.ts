@@ -1,7 +1,7 @@
 import { z } from "zod";
+import type { Caller, CutoverRequest, CutoverResult, MoveEvent, MoveService } from "../cutover/move-service.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { EventQueue } from "./event-queue.ts";
-import type { Caller, CutoverRequest, CutoverResult, MoveEvent, MoveService } from "./move-service.ts";
 import { nothing, type Route, route } from "./route.ts";
 import { shapes } from "./shapes.ts";
 

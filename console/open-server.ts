@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { FastifyInstance } from "fastify";
 import type { Logger } from "pino";
+import type { MoveService } from "../cutover/move-service.ts";
+import type { Listen, ServerConfig } from "../cutover/server-settings.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { buildApi } from "./api.ts";
 import { socketAuthenticator, tokenAuthenticator } from "./auth.ts";
-import type { MoveService } from "./move-service.ts";
-import type { Listen, ServerConfig } from "./server-config.ts";
 import { readOrWriteTokens } from "./token-file.ts";
 
 export type RunningService = { readonly service: MoveService; close(): Promise<void> };

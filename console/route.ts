@@ -1,10 +1,10 @@
 import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { z } from "zod";
+import type { Caller, Role } from "../cutover/move-service.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { httpError } from "./answers.ts";
 import { requireRole } from "./auth.ts";
-import type { Caller, Role } from "./move-service.ts";
 
 export type RouteInput<Params, Query, Body> = {
   readonly params: Params;

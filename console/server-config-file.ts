@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AdapterConfig, ClusterConfig, LogConfig, ProbeConfig, TlsConfig } from "./server-config.ts";
+import type { AdapterConfig, ClusterConfig, LogConfig, ProbeConfig, TlsConfig } from "../cutover/server-settings.ts";
 
 export type SecretSource = {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -46,7 +46,7 @@ export function serverConfigFile(source: SecretSource) {
       .default({})
       .describe("Tokens for TCP, beside those that the first start writes into tokens.json"),
     clusters: z.record(name, clusterField(secret, tls)).describe("The clusters that moves name as from and to"),
-    log: logField(secret, tls).default({ kind: "embedded" }).describe("Where captured changes wait; embedded or kafka"),
+    log: logField(secret, tls).default({ kind: "embedded" }).describe("Where captured changes wait: {kind: embedded}, which is the default, or {kind: kafka, …}"),
     adapters: z.record(name, adapterField(secret)).default({}).describe("What manifests name to fence and to route"),
     probes: z.record(name, probeField(secret)).default({}).describe("What manifests name to slow the copy down"),
     allowed_hosts: z
@@ -121,9 +121,9 @@ function clusterField(secret: SecretField, tls: TlsField) {
   return z
     .strictObject({
       kind: z.literal("mysql"),
-      host: z.string().min(1),
+      host: z.string().min(1).describe("The server that takes the writes"),
       port: port.default(3306),
-      user: z.string().min(1),
+      user: z.string().min(1).describe("Drayage's own account there"),
       password: secret,
       tls: tls.optional(),
       dray_schema: z
@@ -142,7 +142,7 @@ function logField(secret: SecretField, tls: TlsField) {
   const kafka = z
     .strictObject({
       kind: z.literal("kafka"),
-      brokers: z.array(z.string().regex(HOST, "host:port is expected")).min(1),
+      brokers: z.array(z.string().regex(HOST, "host:port is expected")).min(1).describe("As host:port"),
       topic_prefix: z
         .string()
         .regex(/^[A-Za-z0-9._-]{1,100}$/, "letters, digits, . _ and - are expected")
@@ -175,7 +175,7 @@ function adapterField(secret: SecretField) {
   const http = z
     .strictObject({
       kind: z.literal("http"),
-      url,
+      url: url.describe("Takes PUT and answers GET with ?tenant="),
       token: secret,
       timeout_ms: timeout,
       expiry: z
@@ -195,9 +195,9 @@ function adapterField(secret: SecretField) {
         .default(false)
         .describe("The statements make the database refuse the tenant's writes, so that no grace is needed"),
       fence: statements.default([]).describe("With :tenant, :move, :to and :generation, run in one transaction"),
-      unfence: statements.default([]),
-      retire: statements.default([]),
-      route: statements.default([]),
+      unfence: statements.default([]).describe("Needed, with `fence`, where a manifest fences with it"),
+      retire: statements.default([]).describe("Where a fence that became final needs more than it has"),
+      route: statements.default([]).describe("Needed where a manifest routes with it"),
     })
     .transform(({ timeout_ms: timeoutMs, enforced_by_database: enforcedByDatabase, ...entry }): AdapterConfig => {
       return { ...entry, timeoutMs, enforcedByDatabase };
@@ -207,7 +207,14 @@ function adapterField(secret: SecretField) {
 
 function probeField(secret: SecretField) {
   const http = z
-    .strictObject({ kind: z.literal("http"), url, token: secret.optional() })
+    .strictObject({
+      kind: z.literal("http"),
+      url: url.describe("Answers GET with a number, or with JSON that has one under `value`"),
+      token: secret.optional(),
+    })
     .transform((entry): ProbeConfig => ({ kind: entry.kind, url: entry.url, token: entry.token ?? null }));
-  return z.discriminatedUnion("kind", [z.strictObject({ kind: z.literal("sql"), query: statement }), http]);
+  return z.discriminatedUnion("kind", [z.strictObject({
+      kind: z.literal("sql"),
+      query: statement.describe("The first column of the first row is the reading"),
+    }), http]);
 }

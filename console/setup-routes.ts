@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { MoveService } from "./move-service.ts";
+import type { MoveService } from "../cutover/move-service.ts";
 import { nothing, type Route, route } from "./route.ts";
 import { shapes } from "./shapes.ts";
 

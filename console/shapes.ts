@@ -1,8 +1,6 @@
 import { z } from "zod";
 import type { AdapterReport } from "../cutover/adapters/test-kit.ts";
 import type { Alarm, JournalEntry } from "../cutover/control-store.ts";
-import type { FileFinding } from "../pipeline/file-finding.ts";
-import type { Finding } from "../pipeline/preflight.ts";
 import type {
   ActionResult,
   AttemptStatus,
@@ -13,7 +11,9 @@ import type {
   MoveEvent,
   MoveStatus,
   PreflightReport,
-} from "./move-service.ts";
+} from "../cutover/move-service.ts";
+import type { FileFinding } from "../pipeline/file-finding.ts";
+import type { Finding } from "../pipeline/preflight.ts";
 
 /** The API's answers as OpenAPI tells them; `SHAPES_FIT` compiles only while each is the type the service answers with. */
 

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { ROLES } from "../cutover/move-service.ts";
+import type { TokenConfig } from "../cutover/server-settings.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { ROLES } from "./move-service.ts";
-import type { TokenConfig } from "./server-config.ts";
 
 const tokens = z.record(z.enum(ROLES), z.string().min(20));
 

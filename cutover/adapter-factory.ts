@@ -1,11 +1,11 @@
 import type { GenerationBook } from "../connectors/generation-book.ts";
-import type { AdapterConfig } from "../console/server-config.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import type { FenceAdapter, RouteAdapter } from "./adapters/adapter.ts";
 import { HttpAdapter } from "./adapters/http-adapter.ts";
 import { SqlAdapter } from "./adapters/sql-adapter.ts";
 import type { AdapterFactory } from "./fence-adapters.ts";
+import type { AdapterConfig } from "./server-settings.ts";
 
 export type AdapterFactoryOptions = {
   readonly adapters: Readonly<Record<string, AdapterConfig>>;

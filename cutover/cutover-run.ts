@@ -1,5 +1,4 @@
 import type { Blocker } from "../connectors/source-control.ts";
-import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent } from "../console/move-service.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
@@ -8,6 +7,7 @@ import type { JsonObject } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
 import { closedConditions, evaluateGate } from "./gate.ts";
 import type { AttemptNote, Move } from "./move.ts";
+import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent } from "./move-service.ts";
 import type { StepName } from "./timeline.ts";
 
 export type RunResult = Omit<CutoverResult, "status">;

@@ -1,10 +1,10 @@
 import type { Blocker } from "../connectors/source-control.ts";
-import type { GateCondition } from "../console/move-service.ts";
 import { reasonOf } from "../pipeline/backoff.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import type { Fencing } from "./fencing.ts";
 import { judgeCount } from "./gate-count.ts";
 import type { LaneRuntime } from "./lane/lane-runtime.ts";
+import type { GateCondition } from "./move-service.ts";
 
 export type GateOptions = {
   readonly lanes: readonly LaneRuntime[];

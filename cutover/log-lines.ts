@@ -1,10 +1,10 @@
-import type { LogLine, LogQuery } from "../console/move-service.ts";
 import { decodeChanges } from "../pipeline/change-codec.ts";
 import type { EntryHeader, LogEntry } from "../pipeline/entry.ts";
 import { openBody } from "../pipeline/entry-codec.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
+import type { LogLine, LogQuery } from "./move-service.ts";
 
 /** `dray log`: headers in order, and bodies where they were asked for and journalled. Ends at the tail of now. */
 export async function* readLog(move: Move, query: LogQuery, signal: AbortSignal): AsyncIterable<LogLine> {

@@ -1,9 +1,9 @@
-import type { AttemptStatus, LaneStatus, MoveStatus, Problem, TableStatus } from "../console/move-service.ts";
 import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
 import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
 import type { LaneState } from "./lane/lane-runtime.ts";
 import type { Move } from "./move.ts";
 import type { Learned, OpenLane } from "./move-lanes.ts";
+import type { AttemptStatus, LaneStatus, MoveStatus, Problem, TableStatus } from "./move-service.ts";
 import type { Pace } from "./pace.ts";
 import type { Phase } from "./phases.ts";
 

@@ -1,9 +1,9 @@
-import type { StepTime } from "../console/move-service.ts";
 import { reasonOf } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
 import { MoveLanes } from "./move-lanes.ts";
+import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 
 /** What the control store keeps of a move beside its phase. */

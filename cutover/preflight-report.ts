@@ -1,6 +1,6 @@
-import type { MoveRequest, PreflightReport } from "../console/move-service.ts";
 import { type FileFinding, refuses } from "../pipeline/file-finding.ts";
 import { type Finding, hasErrors } from "../pipeline/preflight.ts";
+import type { MoveRequest, PreflightReport } from "./move-service.ts";
 
 export type ReportParts = {
   readonly request: Pick<MoveRequest, "manifestFile" | "tenant" | "from" | "to">;

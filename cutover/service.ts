@@ -1,18 +1,3 @@
-import type {
-  ActionResult,
-  AdapterTestRequest,
-  Caller,
-  CutoverRequest,
-  CutoverResult,
-  LogLine,
-  LogQuery,
-  ManifestCheckRequest,
-  MoveEvent,
-  MoveRequest,
-  MoveService,
-  MoveStatus,
-  PreflightReport,
-} from "../console/move-service.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { Position } from "../pipeline/entry.ts";
 import { DrayError } from "../pipeline/errors.ts";
@@ -28,6 +13,21 @@ import { readLog } from "./log-lines.ts";
 import type { Move } from "./move.ts";
 import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
 import { MoveLease } from "./move-lease.ts";
+import type {
+  ActionResult,
+  AdapterTestRequest,
+  Caller,
+  CutoverRequest,
+  CutoverResult,
+  LogLine,
+  LogQuery,
+  ManifestCheckRequest,
+  MoveEvent,
+  MoveRequest,
+  MoveService,
+  MoveStatus,
+  PreflightReport,
+} from "./move-service.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
 import { preflightReport } from "./preflight-report.ts";

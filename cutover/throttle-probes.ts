@@ -1,7 +1,7 @@
-import type { ProbeConfig } from "../console/server-config.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import type { Manifest } from "../pipeline/manifest.ts";
 import type { ThrottleProbe } from "../pipeline/throttle.ts";
+import type { ProbeConfig } from "./server-settings.ts";
 
 export type ThrottleProbesOptions = {
   readonly manifest: Manifest;

@@ -11,7 +11,7 @@ import type {
   MoveService,
   MoveStatus,
   PreflightReport,
-} from "../../console/move-service.ts";
+} from "../../cutover/move-service.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 
 /**

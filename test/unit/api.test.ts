@@ -8,8 +8,8 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { buildApi } from "../../console/api.ts";
 import { socketAuthenticator, tokenAuthenticator } from "../../console/auth.ts";
 import { openServer } from "../../console/open-server.ts";
-import type { ServerConfig } from "../../console/server-config.ts";
 import { readOrWriteTokens } from "../../console/token-file.ts";
+import type { ServerConfig } from "../../cutover/server-settings.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import { MemoryService } from "../setup/memory-service.ts";
 

@@ -1,8 +1,8 @@
-import type { AdapterReport } from "../cutover/adapters/test-kit.ts";
-import type { Alarm, JournalEntry } from "../cutover/control-store.ts";
 import type { ErrorCode } from "../pipeline/errors.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import type { Finding } from "../pipeline/preflight.ts";
+import type { AdapterReport } from "./adapters/test-kit.ts";
+import type { Alarm, JournalEntry } from "./control-store.ts";
 
 /** What answers are made of, for clients that know nothing but this API. */
 export type { AdapterReport, Alarm, FileFinding, Finding, JournalEntry };
