@@ -11,6 +11,8 @@ import type { ChangeLog } from "../../pipeline/log/log.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
+import { bodiesContract } from "./change-log-bodies.contract.ts";
+import { fencingContract } from "./change-log-fencing.contract.ts";
 import {
   appendMany,
   changesDraft,
@@ -62,7 +64,11 @@ async function embeddedHarness(): Promise<LogHarness> {
   };
 }
 
-describe("embedded log", () => changeLogContract(embeddedHarness));
+describe("embedded log", () => {
+  describe("order and opening", () => changeLogContract(embeddedHarness));
+  describe("fencing", () => fencingContract(embeddedHarness));
+  describe("bodies", () => bodiesContract(embeddedHarness));
+});
 
 describe("embedded log, its own", () => {
   const folders: string[] = [];

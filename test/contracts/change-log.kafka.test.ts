@@ -17,7 +17,9 @@ import { laneName } from "../../pipeline/log/lane-name.ts";
 import type { ChangeLog, LogWriter } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
-import { changeLogContract } from "./change-log.contract.ts";
+import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
+import { bodiesContract } from "./change-log-bodies.contract.ts";
+import { fencingContract } from "./change-log-fencing.contract.ts";
 import {
   appendMany,
   changesDraft,
@@ -67,13 +69,15 @@ describeWithOwnServers("kafka log", ["kafka"], () => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  describe("contract", () =>
-    changeLogContract(async () => ({
-      chunkStore: chunkStore(),
-      childOptions: { kind: "kafka", folder, brokers: broker.brokers },
-      open: async (options) => openLog(options),
-      close: async () => {},
-    })));
+  const harness = async (): Promise<LogHarness> => ({
+    chunkStore: chunkStore(),
+    childOptions: { kind: "kafka", folder, brokers: broker.brokers },
+    open: async (options) => openLog(options),
+    close: async () => {},
+  });
+  describe("order and opening", () => changeLogContract(harness));
+  describe("fencing", () => fencingContract(harness));
+  describe("bodies", () => bodiesContract(harness));
 
   describe("its own", () => {
     test("L4: a send whose outcome is unknown ends the writer; reopened, nothing is lost and nothing counts twice", async () => {

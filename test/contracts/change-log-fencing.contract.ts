@@ -1,12 +1,13 @@
 import { describe, expect, test } from "vitest";
 import type { LogAnchor } from "../../pipeline/entry.ts";
-import type { Given } from "./change-log.contract.ts";
+import { givenLog, type LogHarness } from "./change-log.contract.ts";
 import { appendMany, changesDraft, gate, newLane, noise, openOptions, readSome, upTo } from "./log-drafts.ts";
 
 const MIB = 1024 * 1024;
 
-/** L3, L4, L7: one writer counts, and a log that lost entries is found out. Part of changeLogContract. */
-export function fencingContract(given: Given): void {
+/** L3, L4, L7: one writer counts, and a log that lost entries is found out. Every ChangeLog passes it. */
+export function fencingContract(makeHarness: () => Promise<LogHarness>): void {
+  const given = givenLog(makeHarness);
   describe("L3 and L4 one writer", () => {
     test("a checkpoint that cannot be saved ends the writer; what was acknowledged stays", async () => {
       const lane = newLane();

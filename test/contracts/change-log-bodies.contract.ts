@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { LogAnchor } from "../../pipeline/entry.ts";
 import { openBody } from "../../pipeline/entry-codec.ts";
-import type { Given } from "./change-log.contract.ts";
+import { givenLog, type LogHarness } from "./change-log.contract.ts";
 import {
   anchorOfEntry,
   appendMany,
@@ -17,8 +17,9 @@ import {
 
 const MIB = 1024 * 1024;
 
-/** L6: bodies of every size, and what removes them. Part of changeLogContract. */
-export function bodiesContract(given: Given): void {
+/** L6: bodies of every size, and what removes them. Every ChangeLog passes it. */
+export function bodiesContract(makeHarness: () => Promise<LogHarness>): void {
+  const given = givenLog(makeHarness);
   describe("L6 bodies", () => {
     test("from 0 bytes to 20 MiB come back as they were; above 8 MiB through the chunk store", async () => {
       const lane = newLane();
