@@ -10,6 +10,8 @@ import { openPayload, readEvent } from "./transaction-payload.ts";
 export type BinlogStreamOptions = {
   readonly server: MysqlAddress;
   readonly serverId: number;
+  /** Shown in performance_schema.session_connect_attrs, so that the session can be told from another installation's. */
+  readonly draySchema: string;
   /** Transactions that are not sent again, as a GTID set. */
   readonly completed: string;
   readonly clock: Clock;
@@ -59,7 +61,7 @@ export class BinlogStream {
   constructor(options: BinlogStreamOptions) {
     this.#options = options;
     this.#heardAtMs = options.clock.monotonicMs();
-    this.#zongji = new ZongJi(connectionOptions(options.server));
+    this.#zongji = new ZongJi(connectionOptions(options));
     this.#zongji.on("error", (error: Error) => this.#fail(error));
     this.#zongji.on("ready", () => this.#takeOver());
     this.#zongji.start({ serverId: options.serverId, gtidSet: options.completed });
@@ -175,7 +177,8 @@ export class BinlogStream {
   }
 }
 
-function connectionOptions({ host, port, user, password, tls }: MysqlAddress) {
+function connectionOptions({ server, draySchema }: BinlogStreamOptions) {
+  const { host, port, user, password, tls } = server;
   return {
     host,
     port,
@@ -183,7 +186,7 @@ function connectionOptions({ host, port, user, password, tls }: MysqlAddress) {
     password,
     charset: "utf8mb4",
     connectTimeout: SILENCE_MS,
-    connectAttributes: { program_name: "drayage", dray_role: "binlog" },
+    connectAttributes: { program_name: "drayage", dray_role: "binlog", dray_schema: draySchema },
     ...(tls && { ssl: { rejectUnauthorized: tls.verify, ...(tls.ca !== undefined && { ca: tls.ca }) } }),
   };
 }

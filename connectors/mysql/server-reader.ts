@@ -1,4 +1,3 @@
-import { randomInt } from "node:crypto";
 import { reasonOf } from "../../pipeline/backoff.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
@@ -9,7 +8,7 @@ import { GtidSet } from "./gtid-set.ts";
 import type { LaneCursor } from "./lane-cursor.ts";
 import { mysqlError } from "./mysql-errors.ts";
 import type { MysqlPosition } from "./position.ts";
-import { checkHistory } from "./source-history.ts";
+import { checkHistory, freeServerId } from "./source-history.ts";
 import { TransactionReader } from "./transaction-reader.ts";
 
 export type ReaderEnvironment = {
@@ -44,7 +43,9 @@ export class ServerReader {
   readonly #lanes = new Set<LaneCursor>();
   readonly #closing = new AbortController();
   readonly #running: Promise<void>;
+  /** Holds its lanes from the moment the dump is asked for; is of use to others once that has answered. */
   #transactions: TransactionReader | null = null;
+  #isConnected = false;
   #stream: BinlogStream | null = null;
   #serverUuid: string | null = null;
   #needsBalance = false;
@@ -73,18 +74,18 @@ export class ServerReader {
 
   /** Null unless it is connected now. */
   get serverUuid(): string | null {
-    return this.#transactions === null ? null : this.#serverUuid;
+    return this.#isConnected ? this.#serverUuid : null;
   }
 
   /** Set while connected: what has been read to its end. */
   get completed(): GtidSet | null {
-    return this.#transactions?.completed ?? null;
+    return this.#isConnected ? (this.#transactions?.completed ?? null) : null;
   }
 
   /** While connected: whether a lane at this position would miss nothing here. */
   canTake(position: MysqlPosition): boolean {
     const transactions = this.#transactions;
-    if (transactions === null || position.partial !== null) return false;
+    if (transactions === null || !this.#isConnected || position.partial !== null) return false;
     const { inside, completed } = transactions;
     return completed.isSubsetOf(position.completed) && (inside === null || position.completed.has(inside));
   }
@@ -92,7 +93,7 @@ export class ServerReader {
   /** Before it is connected, any lane; from then on, one that `canTake` or that still awaits its start mark. */
   join(lane: LaneCursor): void {
     this.#lanes.add(lane);
-    this.#transactions?.add(lane);
+    if (this.#isConnected) this.#transactions?.add(lane);
     this.#wake?.();
   }
 
@@ -165,16 +166,16 @@ export class ServerReader {
   async #readOnce(signal: AbortSignal): Promise<void> {
     const { address, clock } = this.#environment;
     const session = await connectMysql(address, { side: "source", signal });
+    const checked = new Set<LaneCursor>();
     let serverId: number;
     try {
-      await this.#checkLanes(session, signal);
       serverId = await freeServerId(session, signal);
-      await this.#checkLanes(session, signal);
+      await this.#checkLanes(session, checked, signal);
       this.#serverUuid = session.serverUuid;
     } finally {
       session.destroy();
     }
-    const start = this.#start();
+    const start = this.#start(checked);
     if (start === null) return;
     const transactions = new TransactionReader({
       completed: start,
@@ -183,17 +184,19 @@ export class ServerReader {
       isOurs: this.#environment.isOurs,
       ...(this.#onTransaction && { onEnd: this.#onTransaction }),
     });
-    for (const lane of this.#lanes) transactions.add(lane);
+    for (const lane of this.#lanes) if (checked.has(lane) && !lane.isStopped) transactions.add(lane);
+    this.#transactions = transactions;
     const ended = Promise.withResolvers<never>();
     const onAbort = () => ended.reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     const stream = new BinlogStream({
       server: address,
+      draySchema: this.#environment.draySchema,
       serverId,
       completed: start.toString(),
       clock,
       onEvent: (event) => {
-        if (this.#transactions === null) this.#connected(transactions);
+        if (!this.#isConnected) this.#connected(transactions);
         transactions.take(event);
         if (this.#needsBalance) this.#balance();
       },
@@ -204,7 +207,9 @@ export class ServerReader {
       await ended.promise;
     } finally {
       signal.removeEventListener("abort", onAbort);
-      for (const lane of this.#lanes) lane.rebase(transactions.completed);
+      // Not the lanes that came too late for this connection: what it has read is not theirs.
+      for (const lane of transactions.lanes) lane.rebase(transactions.completed);
+      this.#isConnected = false;
       this.#transactions = null;
       this.#stream = null;
       await stream.close();
@@ -212,23 +217,23 @@ export class ServerReader {
   }
 
   #connected(transactions: TransactionReader): void {
-    // Lanes that joined while the dump was being asked for: those it can serve, for the others it is too late.
+    this.#isConnected = true;
+    // Lanes that joined while the dump was being asked for: one that begins loses nothing here, one that goes on has
+    // a history that was not checked on this connection (M6).
     for (const lane of this.#lanes) {
-      if (transactions.lanes.has(lane)) continue;
-      if (transactions.completed.isSubsetOf(lane.position(new GtidSet()).completed)) transactions.add(lane);
+      if (transactions.lanes.has(lane) || lane.isStopped) continue;
+      if (lane.awaiting !== null) transactions.add(lane);
       else {
         this.#lanes.delete(lane);
         this.#onLeft(lane);
       }
     }
-    this.#transactions = transactions;
     this.#failures = 0;
     this.#refusals = 0;
     for (const lane of this.#lanes) lane.feed.connected(this.kind);
   }
 
-  async #checkLanes(session: MysqlSession, signal: AbortSignal): Promise<void> {
-    const checked = new Set<LaneCursor>();
+  async #checkLanes(session: MysqlSession, checked: Set<LaneCursor>, signal: AbortSignal): Promise<void> {
     for (;;) {
       const lane = [...this.#lanes].find((one) => !checked.has(one) && !one.isStopped);
       if (lane === undefined) return;
@@ -244,10 +249,9 @@ export class ServerReader {
   }
 
   /** What every lane here has; lanes far behind the foremost are sent away first. Null where no lane is left. */
-  #start(): GtidSet | null {
-    const positions = new Map(
-      [...this.#lanes].filter((lane) => !lane.isStopped).map((lane) => [lane, lane.position(new GtidSet()).completed]),
-    );
+  #start(checked: ReadonlySet<LaneCursor>): GtidSet | null {
+    const lanes = [...this.#lanes].filter((lane) => checked.has(lane) && !lane.isStopped);
+    const positions = new Map(lanes.map((lane) => [lane, lane.position(new GtidSet()).completed]));
     const foremost = new GtidSet();
     for (const completed of positions.values()) foremost.addAll(completed);
     let start: GtidSet | null = null;
@@ -284,18 +288,8 @@ export class ServerReader {
 
   #drop(lane: LaneCursor): void {
     this.#lanes.delete(lane);
-    lane.rebase(this.#transactions?.completed ?? new GtidSet());
-    this.#transactions?.remove(lane);
-  }
-}
-
-/** The server ends a dump whose id another one uses: high and random, and none that it knows of. */
-async function freeServerId(session: MysqlSession, signal: AbortSignal): Promise<number> {
-  const rows = await session.query("SHOW REPLICAS", signal);
-  const [own] = await session.query<{ id: string }>("SELECT @@server_id AS id", signal);
-  const taken = new Set([own?.id, ...rows.map((row) => row["Server_Id"])]);
-  for (;;) {
-    const id = randomInt(0x8000_0000, 0xffff_ffff);
-    if (!taken.has(String(id))) return id;
+    const reads = this.#transactions?.lanes.has(lane) ? this.#transactions : null;
+    lane.rebase(reads?.completed ?? new GtidSet());
+    reads?.remove(lane);
   }
 }

@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import type { Clock } from "../../pipeline/clock.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import { type MysqlSession, quoteIdentifier } from "./client.ts";
@@ -87,4 +88,15 @@ export async function fingerprintOf(session: MysqlSession, signal: AbortSignal):
     });
   }
   return `${row["uuid"]} ordered=${row["ordered"]} read_only=${row["ro"]} super_read_only=${row["sro"]}`;
+}
+
+/** The server ends a dump whose id another one uses: high and random, and none that it knows of. */
+export async function freeServerId(session: MysqlSession, signal: AbortSignal): Promise<number> {
+  const rows = await session.query("SHOW REPLICAS", signal);
+  const [own] = await session.query<{ id: string }>("SELECT @@server_id AS id", signal);
+  const taken = new Set([own?.id, ...rows.map((row) => row["Server_Id"])]);
+  for (;;) {
+    const id = randomInt(0x8000_0000, 0xffff_ffff);
+    if (!taken.has(String(id))) return id;
+  }
 }

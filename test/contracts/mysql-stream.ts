@@ -79,6 +79,15 @@ export class StreamHarness {
     return { lane: `${move}.db.f1` as LaneId, move, tenant, tables: this.tables };
   }
 
+  /** Connections that read the binlog for this harness alone, ended as an operator would. */
+  async killReaders(): Promise<void> {
+    const rows = await this.sql.query(
+      `SELECT p.ID AS id FROM information_schema.PROCESSLIST p JOIN performance_schema.session_connect_attrs a
+        ON a.PROCESSLIST_ID = p.ID WHERE p.COMMAND LIKE 'Binlog Dump%' AND a.ATTR_VALUE = '${this.draySchema}'`,
+    );
+    for (const row of rows) await this.sql.run(`KILL ${row["id"]}`).catch(() => {});
+  }
+
   /** The tenant's rows by SQL, as canonical values, by table and row text. */
   async rowsBySql(tenant: string): Promise<ReadonlyMap<string, string>> {
     const rows = new Map<string, string>();
