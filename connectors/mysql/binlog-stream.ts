@@ -11,7 +11,7 @@ export type BinlogStreamOptions = {
   readonly server: MysqlAddress;
   readonly serverId: number;
   /** Shown in performance_schema.session_connect_attrs, so that the session can be told from another installation's. */
-  readonly draySchema: string;
+  readonly draySchema?: string;
   /** Transactions that are not sent again, as a GTID set. */
   readonly completed: string;
   readonly clock: Clock;
@@ -186,7 +186,11 @@ function connectionOptions({ server, draySchema }: BinlogStreamOptions) {
     password,
     charset: "utf8mb4",
     connectTimeout: SILENCE_MS,
-    connectAttributes: { program_name: "drayage", dray_role: "binlog", dray_schema: draySchema },
+    connectAttributes: {
+      program_name: "drayage",
+      dray_role: "binlog",
+      ...(draySchema !== undefined && { dray_schema: draySchema }),
+    },
     ...(tls && { ssl: { rejectUnauthorized: tls.verify, ...(tls.ca !== undefined && { ca: tls.ca }) } }),
   };
 }

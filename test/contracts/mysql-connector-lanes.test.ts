@@ -126,6 +126,34 @@ describeWithMysql("lanes on one MySQL reader (M9)", ({ a }) => {
     await second.close();
   });
 
+  test("M4: a lane that comes at any moment of its reader's connecting misses nothing", async () => {
+    const sql = await harness.client();
+    const first = harness.connector();
+    const [behind, ahead] = [harness.lane("behind"), harness.lane("ahead")];
+    const behindFeed = await first.attach(behind, null, 1, NEVER);
+    const aheadFeed = await first.attach(ahead, null, 1, NEVER);
+    const behindFrom = (await drain(first, behindFeed, behind)).at(-1)?.position ?? null;
+    for (let i = 0; i < 5; i++) await sql.run("INSERT INTO orders (tenant, n) VALUES ('behind', 1), ('ahead', 1)");
+    const replay = new Replay(harness.tables);
+    const taken = await drain(first, aheadFeed, ahead);
+    replay.apply(taken);
+    const aheadFrom = taken.at(-1)?.position ?? null;
+    await first.close();
+    for (let delayMs = 0; delayMs <= 64; delayMs += 8) {
+      const connector = harness.connector();
+      const one = await connector.attach(ahead, aheadFrom, 2, NEVER);
+      await new Promise((resolve) => setTimeout(resolve, delayMs));
+      const other = await connector.attach(behind, behindFrom, 2, NEVER);
+      const again = new Replay(harness.tables);
+      again.apply(await drain(connector, other, behind));
+      expect(again.rows).toEqual(await harness.rowsBySql("behind"));
+      const more = await drain(connector, one, ahead);
+      expect(more.filter((event) => event.type === "changes")).toHaveLength(0);
+      await connector.close();
+    }
+    expect(replay.rows).toEqual(await harness.rowsBySql("ahead"));
+  });
+
   test("M3, M4: a lane without changes goes on with the heartbeats, and resumes behind them", async () => {
     const connector = harness.connector();
     const lane = harness.lane("idle");
