@@ -1,0 +1,87 @@
+import type { ServerAddress } from "../demo/mysql.ts";
+import { type BenchRun, type Found, REQUIRED } from "./bench-run.ts";
+import { startChild } from "./child.ts";
+import { compareSides } from "./compare.ts";
+import { percentile } from "./figures.ts";
+import { catchUp, startReplica, stopReplica } from "./hosts.ts";
+import type { ProberSettings } from "./prober.ts";
+import { type Product, sleep } from "./product.ts";
+import type { Line } from "./report.ts";
+import type { SteadySettings } from "./steady-load.ts";
+import { type Streaming, TENANT } from "./streaming.ts";
+
+const WARM_UP_MS = 3_000;
+/** Far above every other id. */
+const MARKERS_FROM = 20_000_000_001;
+
+/** Ours first and then the replica's, each alone with the same load, so that neither waits for the other's work. */
+export async function measureLatency({ run, product, move, replica }: Streaming): Promise<Found> {
+  const { hosts, options, say } = run;
+  const { source, target } = hosts;
+  const { rows, tps, seed, seconds } = options;
+  const steady: SteadySettings = { source, tenant: TENANT, tenants: 1, rows, tps, seed: seed + 7, routerUrl: null };
+  const load = startChild("./steady-load.ts", steady);
+  await load.message("ready");
+  const probe = async (at: ServerAddress, firstId: number) => {
+    await sleep(WARM_UP_MS);
+    const settings: ProberSettings = { source, target: at, tenant: TENANT, firstId, seconds, seed: seed + 8 };
+    const probed = await startChild("./prober.ts", settings).message<Probed>("done");
+    return { p50: percentile(probed.delaysMs, 50), p99: percentile(probed.delaysMs, 99), ...probed };
+  };
+  const before = product.usage().cpuSeconds;
+  const ours = await probe(target, MARKERS_FROM);
+  const cpuShare = (product.usage().cpuSeconds - before) / (seconds + WARM_UP_MS / 1000);
+  say(`latency: dray p50 ${ours.p50.toFixed(2)} ms, p99 ${ours.p99.toFixed(2)} ms`);
+  await product.stop();
+  await startReplica(replica);
+  await catchUp(replica, source);
+  const native = await probe(replica, MARKERS_FROM + 1_000_000);
+  say(`latency: replica p50 ${native.p50.toFixed(2)} ms, p99 ${native.p99.toFixed(2)} ms`);
+  load.process.kill("SIGTERM");
+  const { committed, seconds: loadSeconds } = await load.message<{ committed: number; seconds: number }>("done");
+  say(`latency: the load was ${Math.round(committed / loadSeconds)} transactions a second`);
+  await catchUp(replica, source);
+  await stopReplica(replica);
+  await compareSides({ what: "latency, replica", source, target: replica, tenant: null });
+  await product.start();
+  await untilCaughtUp(product, move);
+  await compareSides({ what: "latency, dray", source, target, tenant: null });
+  return { lines: latencyLines(run, ours, native), details: { ours: shown(ours), replica: shown(native), cpuShare } };
+}
+
+type Probed = { readonly delaysMs: readonly number[]; readonly looksMs: readonly number[] };
+type Latency = Probed & { readonly p50: number; readonly p99: number };
+
+function latencyLines({ options }: BenchRun, ours: Latency, native: Latency): Line[] {
+  const required = REQUIRED[options.log].latencyMs;
+  const line = (name: "p50" | "p99" | "max", of: (latency: Latency) => number, atMost: number | null): Line => ({
+    name: `commit to visible, ${name} (replica: ${of(native).toFixed(2)})`,
+    ours: of(ours),
+    unit: "ms",
+    beside: null,
+    required: atMost === null ? null : { atMost },
+  });
+  return [
+    line("p50", ({ p50 }) => p50, required.p50),
+    line("p99", ({ p99 }) => p99, required.p99),
+    line("max", ({ delaysMs }) => Math.max(...delaysMs), null),
+  ];
+}
+
+function shown({ p50, p99, delaysMs, looksMs }: Latency) {
+  return { p50, p99, max: Math.max(...delaysMs), markers: delaysMs.length, lookP50Ms: percentile(looksMs, 50) };
+}
+
+/** Nothing is written any more: once two heartbeats behind each other are applied, so is all before them. */
+async function untilCaughtUp(product: Product, move: string): Promise<void> {
+  for (let tail: number | null = null; ; ) {
+    const [lane] = (await product.api.status(move)).lanes;
+    const watermark = lane?.watermark ?? null;
+    const connected = lane?.capture === "shared" || lane?.capture === "detached";
+    if (connected && (lane?.lagSeconds ?? 99) < 1 && watermark !== null) {
+      if (tail !== null && watermark > tail) return;
+      tail ??= lane?.tailSeq ?? null;
+    }
+    await sleep(100);
+  }
+}

@@ -1,0 +1,127 @@
+import { Agent, request } from "node:http";
+import type { Connection } from "mysql2/promise";
+import type { ServerAddress } from "../demo/mysql.ts";
+import { settings, tell } from "./child.ts";
+import { insertSql, openLoad, updateSql } from "./load.ts";
+import { RowMaker } from "./rows.ts";
+import { idOf, rowsOf, TABLES } from "./schema.ts";
+
+/** Transactions of 5 rows at an even pace: 3 updated, 2 inserted; every eleventh about the second table. */
+export interface SteadySettings {
+  readonly source: ServerAddress;
+  readonly tenant: number;
+  /** Tenants that share the rows in turns. */
+  readonly tenants: number;
+  readonly rows: number;
+  readonly tps: number;
+  readonly seed: number;
+  /**
+   * Asked before every transaction, as the application asks it; null: nobody is asked. The load ends when its tenant
+   * has moved, so that both sides can be compared.
+   */
+  readonly routerUrl: string | null;
+}
+
+/** An answer of the router that is older must not be acted on. */
+const GOOD_FOR_MS = 50;
+const RETRY_MS = 5;
+const TICK_MS = 5;
+const ONE_IN = 11;
+
+const options = settings<SteadySettings>();
+const maker = new RowMaker(options);
+const agent = new Agent({ keepAlive: true });
+const idle: Connection[] = [];
+const all: Connection[] = [];
+let started = 0;
+let committed = 0;
+let state: "running" | "ending" = "running";
+const underWay = new Set<Promise<void>>();
+
+process.once("SIGTERM", () => {
+  state = "ending";
+});
+process.once("disconnect", () => process.exit(0));
+const begin = performance.now();
+tell({ type: "ready" });
+while (state === "running") {
+  const due = Math.floor(((performance.now() - begin) / 1000) * options.tps);
+  for (; started < due && underWay.size < options.tps; started++) {
+    const one = transaction().finally(() => underWay.delete(one));
+    underWay.add(one);
+  }
+  await sleep(TICK_MS);
+}
+await Promise.all(underWay);
+tell({ type: "done", committed, seconds: (performance.now() - begin) / 1000 });
+await Promise.all(all.map((connection) => connection.end()));
+agent.destroy();
+process.disconnect?.();
+
+async function transaction(): Promise<void> {
+  const connection = idle.pop() ?? (await opened());
+  for (;;) {
+    const asked = await where();
+    if (asked === "moved") break;
+    if (asked === "fenced") {
+      await sleep(RETRY_MS);
+      continue;
+    }
+    await connection.query(`BEGIN; ${rowsSql()}`);
+    const isStale = performance.now() - asked.atMs > GOOD_FOR_MS;
+    await connection.query(isStale ? "ROLLBACK" : "COMMIT");
+    if (isStale) continue;
+    committed++;
+    break;
+  }
+  idle.push(connection);
+}
+
+async function opened(): Promise<Connection> {
+  const connection = await openLoad(options.source);
+  all.push(connection);
+  return connection;
+}
+
+function rowsSql(): string {
+  const { tenant, tenants, rows } = options;
+  const table = TABLES[started % ONE_IN === 0 ? 1 : 0];
+  const share = Math.floor(rowsOf(table, rows) / tenants);
+  const ids = new Set<number>();
+  while (ids.size < 3) ids.add(idOf(maker.random.integer(share) * tenants + tenant - 1));
+  // In the order of keys, so that two transactions never wait for each other in a circle.
+  const updates = [...ids].sort((a, b) => a - b).map((id) => updateSql(maker, table, id));
+  const inserts = [0, 1].map(() => insertSql(maker, table, { tenant, id: null }));
+  return [...updates, ...inserts].join("; ");
+}
+
+async function where(): Promise<{ readonly atMs: number } | "fenced" | "moved"> {
+  // From before the question: how old the answer was when it came is not known.
+  const atMs = performance.now();
+  if (options.routerUrl === null) return { atMs };
+  const answer = await get(`${options.routerUrl}/where?tenant=${options.tenant}`);
+  if (answer.side !== "source") {
+    state = "ending";
+    return "moved";
+  }
+  return answer.fenced ? "fenced" : { atMs };
+}
+
+function get(url: string): Promise<{ readonly side: string; readonly fenced: boolean }> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { agent }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      response.once("end", () => resolve(JSON.parse(text)));
+      response.once("error", reject);
+    });
+    sent.once("error", reject);
+    sent.end();
+  });
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
