@@ -2,7 +2,7 @@ import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
-import { CommitPoint } from "./commit-point.ts";
+import { CommitPoint, type Outcomes } from "./commit-point.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
 import { closedConditions, evaluateGate } from "./gate.ts";
@@ -63,7 +63,7 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
   const fencing = move.context.fencing();
   const attempt = await openAttempt(move, fencing, generation, DEFAULT_PAUSE_MS, () => {}, signal, note);
   const result = await attempt.recover(signal);
-  for (const runtime of move.lanes.runtimes) runtime.start();
+  move.run();
   return await finish(move, generation, [], result);
 }
 
@@ -71,6 +71,7 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
 async function takeGeneration(move: Move, fencing: Fencing, by: string, signal: AbortSignal): Promise<number> {
   const { journal, probe } = move.context;
   const outcomes = await commitPoint(move, () => {}).read(signal);
+  refuseCommitted(move, outcomes);
   const generation = await journal.raiseGeneration(
     Math.max(...outcomes.keys(), await fencing.highestGeneration(signal)),
   );
@@ -145,8 +146,10 @@ async function finish(
   await move.setDetails({ attempt: note });
   await alarms.clear(move.name, "CUTOVER_HELD");
   if (result.outcome === "committed") await move.advance("routed", facts, "server");
-  else if (result.outcome === "aborted") await move.advance("attempt-aborted", facts, "server");
-  else {
+  else if (result.outcome === "aborted") {
+    await move.advance("attempt-aborted", facts, "server");
+    await move.settle();
+  } else {
     const error = result.error instanceof DrayError ? result.error : new DrayError("INTERNAL", {}, result.error);
     await move.setDetails({ problem: { code: error.code, message: error.message, facts: error.facts as JsonObject } });
     await alarms.raise(move.name, error.code, error.message, facts);
@@ -178,6 +181,14 @@ export function commitPoint(move: Move, onHeld: (side: "home" | "target", error:
     probe: move.context.probe,
     onHeld,
   });
+}
+
+/** C2: whatever this process remembers, a move that COMMITTED goes forward only. */
+export function refuseCommitted(move: Move, outcomes: Outcomes): void {
+  for (const [generation, { home, target }] of outcomes) {
+    if (home?.outcome !== "COMMITTED" && target?.outcome !== "COMMITTED") continue;
+    throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
+  }
 }
 
 /** C1: the manifest's first store with a log. */

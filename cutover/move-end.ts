@@ -1,7 +1,6 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import type { Outcomes } from "./commit-point.ts";
-import { commitPoint } from "./cutover-run.ts";
+import { commitPoint, refuseCommitted } from "./cutover-run.ts";
 import type { Move } from "./move.ts";
 
 /**
@@ -86,7 +85,10 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
   );
   if (owner === "to") {
     if (!committed) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    for (const { runtime } of move.lanes.all) await runtime.close(signal);
+    for (const { runtime } of move.lanes.all) {
+      await runtime.close(signal);
+      runtime.start();
+    }
   } else {
     if (committed) throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     if (sides.unread.length > 0)
@@ -94,18 +96,14 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
     const outcome = await point.abort({ generation, homeUuid: await homeNow(move, signal), facts: { by } }, signal);
     if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     await context.fencing().unfence(generation, signal, (error) => warn(move, "a fence", error));
-    for (const { runtime } of move.lanes.all) runtime.release();
+    for (const { runtime } of move.lanes.all) {
+      runtime.release();
+      runtime.start();
+    }
   }
   await move.setDetails({ problem: null });
   await context.alarms.clear(move.name, "ROUTE_AMBIGUOUS");
   await move.advance(event, { generation, owner }, by);
-}
-
-function refuseCommitted(move: Move, outcomes: Outcomes): void {
-  for (const [generation, { home, target }] of outcomes) {
-    if (home?.outcome !== "COMMITTED" && target?.outcome !== "COMMITTED") continue;
-    throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
-  }
 }
 
 async function homeNow(move: Move, signal: AbortSignal): Promise<string> {

@@ -64,6 +64,10 @@ export class MoveLanes {
 
   async open(mode: CaptureMode): Promise<void> {
     await this.load(mode);
+    this.start();
+  }
+
+  start(): void {
     for (const lane of this.#lanes) {
       lane.runtime.start();
       void this.#learn(lane);

@@ -120,16 +120,21 @@ export class Move {
     await this.lanes.open("carrying");
   }
 
-  /** Takes up a move after a restart of the process. An attempt or an abort that was cut short is the caller's to end. */
+  /**
+   * Loads the lanes after a restart of the process. They run once `run` is called: nothing is carried before the outcome
+   * of a cutover that was cut short is known (C2).
+   */
   async takeUp(): Promise<void> {
     if (!RUNNING.has(this.phase)) return;
-    // C2: nothing is carried before the outcome of a cutover that was cut short is known.
-    if (this.phase === "cutting-over") await this.lanes.load("carrying");
-    else await this.lanes.open(this.phase === "watching" ? "watching" : "carrying");
+    await this.lanes.load(this.phase === "watching" ? "watching" : "carrying");
     for (const { source, runtime } of this.lanes.all) {
       for (const { lane, seq } of this.details.skipped) if (lane === source.lane) runtime.skip(seq);
       if (this.phase === "paused") runtime.pause("paused by an operator");
     }
+  }
+
+  run(): void {
+    this.lanes.start();
   }
 
   async pause(by: string): Promise<void> {
@@ -180,6 +185,15 @@ export class Move {
     await this.lanes.create(generation, generation, signal);
     await this.setDetails({ skipped: [], problem: null });
     await this.lanes.open("carrying");
+  }
+
+  /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
+  async settle(): Promise<void> {
+    for (const runtime of this.lanes.runtimes) {
+      const { stopped } = runtime.state();
+      const error = stopped.capture ?? stopped.apply;
+      if (error !== undefined) await this.#failed(error);
+    }
   }
 
   async stop(): Promise<void> {

@@ -23,6 +23,7 @@ export const EVENTS = [
   "passed", // preflight is clean: lanes open
   "copied", // every table's last chunk is applied
   "attempt", // the gate is open: a generation is taken
+  "found", // the databases or adapters know an attempt that the journal does not (C2)
   "attempt-aborted", // ABORTED(generation) stands and everything is unfenced
   "committed", // COMMITTED(generation) stands on both sides: forward only
   "routed", // every routing adapter has answered
@@ -58,6 +59,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
   copying: {
     ...REFUSE_ALL,
     copied: "streaming",
+    found: "cutting-over",
     pause: "paused",
     fail: "failed",
     recopy: "copying",
@@ -66,6 +68,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
   streaming: {
     ...REFUSE_ALL,
     attempt: "cutting-over",
+    found: "cutting-over",
     pause: "paused",
     fail: "failed",
     recopy: "copying",
@@ -81,10 +84,18 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     "resolved-to": "watching",
     abort: "aborting",
   },
-  watching: { ...REFUSE_ALL, close: "closed" },
-  paused: { ...REFUSE_ALL, resume: "copying", fail: "failed", recopy: "paused", abort: "aborting" },
+  watching: { ...REFUSE_ALL, retry: "watching", close: "closed" },
+  paused: {
+    ...REFUSE_ALL,
+    resume: "copying",
+    found: "cutting-over",
+    fail: "failed",
+    recopy: "paused",
+    abort: "aborting",
+  },
   failed: {
     ...REFUSE_ALL,
+    found: "cutting-over",
     retry: "copying",
     "retry-routing": "cutting-over",
     recopy: "copying",

@@ -30,11 +30,16 @@ import type {
 } from "./move-service.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
+import type { Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
+import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
 
 /** Kafka topics, file names and ASCII columns carry the name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+/** Phases of a journal that may be older than the databases, as from a restored copy. */
+const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>(["copying", "streaming", "paused", "failed"]);
+const RECONCILE_TIMEOUT_MS = 10_000;
 const SAMPLE_EVERY_MS = 1_000;
 const WATCH_EVERY_MS = 500;
 
@@ -60,7 +65,7 @@ export class DrayService implements MoveService {
       service.#moves.set(move.name, move);
       await service.#lease(move);
       await move.takeUp();
-      service.#recover(move);
+      void service.#takeUp(move);
     }
     void service.#sample();
     return service;
@@ -264,6 +269,20 @@ export class DrayService implements MoveService {
       void move.stop();
     };
     this.#leases.set(move.name, await MoveLease.take({ control, move: move.name, holder, ttlMs, clock, onLost }));
+  }
+
+  /** C2: the databases and adapters are asked first; a move whose servers do not answer runs, and is asked before a fence. */
+  async #takeUp(move: Move): Promise<void> {
+    const { logger } = this.#parts;
+    if (MAY_HIDE_AN_ATTEMPT.has(move.phase)) {
+      const signal = AbortSignal.any([this.#life.signal, AbortSignal.timeout(RECONCILE_TIMEOUT_MS)]);
+      await findUnknownAttempt(move, signal).catch((error: unknown) => {
+        logger.warn({ move: move.name, error: reasonOf(error) }, "outcomes could not be read at the start");
+      });
+    }
+    if (this.#life.signal.aborted) return;
+    if (move.phase === "cutting-over" || move.phase === "aborting") this.#recover(move);
+    else move.run();
   }
 
   /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */

@@ -8,13 +8,13 @@ import {
   withRecopy,
 } from "./coverage.ts";
 import type { Change, LogAnchor, Mark, MarkKind, TableCounts } from "./entry.ts";
-import { DrayError } from "./errors.ts";
 import { type Appended, LaneLog } from "./lane-log.ts";
 import type { ChangeLog, LogCheckpoint, LogWriter } from "./log/log.ts";
 import { MarkBook } from "./mark-book.ts";
+import { OpenWindows, type ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
 import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "./source.ts";
-import { Window } from "./window.ts";
+import type { Window } from "./window.ts";
 
 /** Where a mark stands in the lane's log. */
 export type MarkPlace = Appended & {
@@ -65,12 +65,8 @@ export type CaptureState = {
   readonly lastChangeSeq: number;
 };
 
-/** L2: the tail is at most 64 MiB behind a checkpoint; half of it leaves room for what is under way. */
-const CHECKPOINT_BYTES = 32 * 1024 * 1024;
 /** While watching, one heartbeat in so many is kept, to move the place where a restart would begin. */
 const WATCH_KEEPS_ONE_IN = 240;
-
-type OpenChunk = { rows: ChunkRows | null; readonly done: PromiseWithResolvers<{ readonly rows: number }> };
 
 /**
  * One lane's capture: takes what the source's stream says, in its order, keeps what coverage wants, closes the windows of
@@ -82,9 +78,8 @@ export class LaneCapture {
   readonly #writer: LogWriter;
   readonly #feed: LaneFeed;
   readonly #log: LaneLog;
-  readonly #windows = new Map<Window, OpenChunk>();
+  readonly #windows: OpenWindows;
   readonly #places = new MarkBook<MarkPlace>();
-  readonly #highs = new Set<string>();
   readonly #chunkWaiters = new Set<() => void>();
   #index: CoverageIndex;
   /** Not null behind a seal: nothing of the tenant is appended. */
@@ -95,7 +90,6 @@ export class LaneCapture {
   #heartbeats = 0;
   #lastChangeSeq = 0;
   readonly #carried: Record<string, { insert: number; update: number; delete: number }> = {};
-  #checkpointedBytes = 0;
 
   /** Opens the log as its one writer (L2), then joins the source's stream behind the log's tail, or begins it (M5). */
   static async open(options: LaneCaptureOptions, signal: AbortSignal): Promise<LaneCapture> {
@@ -105,6 +99,7 @@ export class LaneCapture {
       aboveEpoch: (await memory.raiseEpoch()) - 1,
       checkpoint: await memory.checkpoint(),
       anchor: await memory.anchor(),
+      saveCheckpoint: (place) => memory.saveCheckpoint(place),
       signal,
     });
     try {
@@ -134,10 +129,13 @@ export class LaneCapture {
       committedAtMs: writer.tail?.committedAtMs ?? 0,
       onChangesAppended: (appended) => {
         this.#lastChangeSeq = appended.header.seq;
-        this.#checkpointedBytes += appended.header.body.storedBytes;
       },
     });
     this.#index = new CoverageIndex(this.#log.coverage);
+    this.#windows = new OpenWindows({
+      connects: () => feed.state().connects,
+      append: (window, rows) => this.#appendChunk(window, rows),
+    });
   }
 
   get coverage(): Coverage {
@@ -165,11 +163,10 @@ export class LaneCapture {
         }
         this.#log.flushSoon();
         await this.#log.room(signal);
-        await this.#saveCheckpointSometimes();
       }
     } catch (error) {
       this.#places.fail(error);
-      for (const chunk of this.#windows.values()) chunk.done.reject(error);
+      this.#windows.fail(error);
       signal.throwIfAborted();
       throw error;
     } finally {
@@ -230,13 +227,9 @@ export class LaneCapture {
     return window;
   }
 
-  /** A range announced before a restart is read again: its window opens here. */
+  /** A range announced before a restart, or one whose window was discarded, is read again: its window opens here. */
   reopen(range: KeyRange): Window {
-    const window = new Window(range);
-    const done = Promise.withResolvers<{ readonly rows: number }>();
-    done.promise.catch(() => {});
-    this.#windows.set(window, { rows: null, done });
-    return window;
+    return this.#windows.open(range);
   }
 
   /** Resolves when the next chunk is durable. */
@@ -250,24 +243,18 @@ export class LaneCapture {
   }
 
   discard(window: Window): void {
-    this.#windows.delete(window);
+    this.#windows.discard(window);
   }
 
-  /** Hands in what was read before `high`; resolves once the stream has passed `high` and the chunk is durable. */
-  async finish(window: Window, rows: ChunkRows, high: Mark): Promise<{ readonly rows: number }> {
-    const chunk = this.#windows.get(window);
-    if (chunk === undefined) throw new Error("the window is not open");
-    chunk.rows = rows;
-    window.closesAt(high.nonce);
-    if (this.#highs.delete(high.nonce)) this.#close(window, chunk);
-    return await chunk.done.promise;
+  /** Hands in what was read before `high`. True once the chunk is durable; false where it must be read again (M2). */
+  finish(window: Window, read: ReadRows): Promise<boolean> {
+    return this.#windows.finish(window, read);
   }
 
   /** W4: from a new start mark on nothing of the tables is covered until their ranges are announced anew. */
   async recopy(tables: readonly string[], signal: AbortSignal): Promise<void> {
-    for (const window of this.#windows.keys()) {
-      if (tables.includes(window.range.table)) throw new Error(`${window.range.table} is being read`);
-    }
+    const read = tables.find((table) => this.#windows.isReading(table));
+    if (read !== undefined) throw new Error(`${read} is being read`);
     this.#log.resetCoverage(tables.reduce(withRecopy, this.#log.coverage));
     this.#index = new CoverageIndex(this.#log.coverage);
     await this.mark("start", signal);
@@ -282,7 +269,7 @@ export class LaneCapture {
     }
     for (const change of event.changes) {
       if (this.#index.mayDrop(change.table, change.key)) continue;
-      for (const window of this.#windows.keys()) window.saw(change.table, change.key);
+      this.#windows.saw(change.table, change.key);
       this.#log.add(change);
       this.#count(change);
     }
@@ -305,7 +292,7 @@ export class LaneCapture {
     // One that comes after its attempt was given up seals nothing; a second one keeps what the first holds back.
     if (mark.kind === "seal" && this.#sealing) this.#held ??= [];
     if (mark.kind === "high") {
-      this.#takeHigh(mark.nonce);
+      this.#windows.high(mark.nonce);
       return;
     }
     const carried = structuredClone(this.#carried);
@@ -329,41 +316,16 @@ export class LaneCapture {
     return this.#watching && this.#heartbeats++ % WATCH_KEEPS_ONE_IN !== 0;
   }
 
-  #takeHigh(nonce: string): void {
-    for (const [window, chunk] of this.#windows) {
-      if (!window.isClosedBy(nonce)) continue;
-      this.#close(window, chunk);
-      return;
-    }
-    // The stream was faster than the INSERT's answer: the window closes as soon as its rows are handed in. Keys that
-    // change from here on may be left out too, which is never wrong: the log has them (W1).
-    this.#highs.add(nonce);
-  }
-
   /** W1: the chunk, less what changed, stands in the log at this place of the stream. */
-  #close(window: Window, chunk: OpenChunk): void {
-    const { rows, done } = chunk;
-    if (rows === null) throw new DrayError("LOG_CORRUPT", { why: "a window closed before its rows were read" });
-    this.#windows.delete(window);
+  async #appendChunk(window: Window, rows: ChunkRows): Promise<void> {
+    const { probe } = this.#options;
+    const { range } = window;
     const kept = rows.encode(window.changed);
-    void this.#options.probe("capture.before-chunk-append", { table: window.range.table });
-    const coverage = withChunk(this.#log.coverage, window.range, kept.rows);
-    this.#log.chunk({ range: window.range, rows: kept.rows, body: kept.body }, window.leftOut, coverage).then(
-      (appended) => {
-        this.#checkpointedBytes += appended.header.body.storedBytes;
-        void this.#options.probe("capture.after-chunk-append", { table: window.range.table });
-        done.resolve({ rows: kept.rows });
-        for (const wake of this.#chunkWaiters) wake();
-        this.#chunkWaiters.clear();
-      },
-      (error) => done.reject(error),
-    );
-  }
-
-  async #saveCheckpointSometimes(): Promise<void> {
-    if (this.#checkpointedBytes < CHECKPOINT_BYTES) return;
-    this.#checkpointedBytes = 0;
-    const checkpoint = this.#writer.checkpoint();
-    if (checkpoint) await this.#options.memory.saveCheckpoint(checkpoint);
+    void probe("capture.before-chunk-append", { table: range.table });
+    const coverage = withChunk(this.#log.coverage, range, kept.rows);
+    await this.#log.chunk({ range, rows: kept.rows, body: kept.body }, window.leftOut, coverage);
+    void probe("capture.after-chunk-append", { table: range.table });
+    for (const wake of this.#chunkWaiters) wake();
+    this.#chunkWaiters.clear();
   }
 }

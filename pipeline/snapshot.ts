@@ -8,6 +8,7 @@ import {
   tableIsComplete,
 } from "./coverage.ts";
 import type { LaneCapture } from "./lane-capture.ts";
+import type { ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
 import type { ChunkBudget, CoveredTable, LaneSource, StreamSource } from "./source.ts";
 import type { Throttle } from "./throttle.ts";
@@ -112,17 +113,18 @@ export class Snapshot {
       });
       if (read !== null) {
         await probe("capture.after-high-mark", { table: work.range.table });
-        await capture.finish(window, read.rows, read.high);
-        this.#options.onProgress();
-        return;
+        if (await capture.finish(window, read)) {
+          this.#options.onProgress();
+          return;
+        }
       }
-      // M2: the server or its settings changed between the marks, so that nothing is known of this read's place.
+      // M2: the server, its settings or the reader changed in between, so that nothing is known of this read's place.
       capture.discard(window);
       window = capture.reopen(work.range);
     }
   }
 
-  async #read(range: KeyRange, signal: AbortSignal) {
+  async #read(range: KeyRange, signal: AbortSignal): Promise<ReadRows | null> {
     const { stream, source, capture, probe } = this.#options;
     const { epoch, feed } = capture.state();
     const before = await stream.fingerprint(signal);
@@ -132,7 +134,8 @@ export class Snapshot {
     await probe("capture.after-chunk-read", { table: range.table });
     const after = await stream.fingerprint(signal);
     if (before !== after || capture.state().feed.connects !== feed.connects) return null;
-    return { rows, high: await stream.mark(source.lane, epoch, "high", signal) };
+    const high = await stream.mark(source.lane, epoch, "high", signal);
+    return { rows, high: high.nonce, connects: feed.connects };
   }
 
   async #othersComplete(root: TableCoverage, signal: AbortSignal): Promise<void> {

@@ -12,8 +12,6 @@ export class Window {
   readonly range: KeyRange;
   readonly #changed = new Set<string>();
   readonly #keys: KeyBytes[] = [];
-  #high: string | null = null;
-  discarded = false;
 
   constructor(range: KeyRange) {
     this.range = range;
@@ -26,14 +24,6 @@ export class Window {
     if (this.#changed.has(text)) return;
     this.#changed.add(text);
     this.#keys.push(key);
-  }
-
-  closesAt(nonce: string): void {
-    this.#high = nonce;
-  }
-
-  isClosedBy(nonce: string): boolean {
-    return this.#high === nonce;
   }
 
   get changed(): ReadonlySet<string> {

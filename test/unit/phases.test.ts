@@ -22,7 +22,8 @@ describe("K1: the move's state machine", () => {
   });
 
   test("C1: behind COMMITTED nothing goes back by itself, and an abort is for moves before it", () => {
-    expect(allowed("watching")).toEqual(["close"]);
+    expect(allowed("watching")).toEqual(["retry", "close"]);
+    expect(next("watching", "retry")).toBe("watching");
     for (const phase of PHASES) {
       const to = TABLE[phase].abort;
       expect(to, phase).toBe(["watching", "aborted", "closed"].includes(phase) ? "refuse" : "aborting");
@@ -34,7 +35,7 @@ describe("K1: the move's state machine", () => {
     try {
       next("watching", "attempt");
     } catch (error) {
-      expect(error).toMatchObject({ facts: { phase: "watching", event: "attempt", allowed: ["close"] } });
+      expect(error).toMatchObject({ facts: { phase: "watching", event: "attempt", allowed: ["retry", "close"] } });
     }
   });
 
