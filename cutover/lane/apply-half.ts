@@ -1,3 +1,4 @@
+import { keepRunning, reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
@@ -32,6 +33,7 @@ export class ApplyHalf {
   readonly #skipped = new Set<number>();
   #paused: string | null = null;
   #anchor: LogAnchor | null = null;
+  #trimProblem: string | null = null;
 
   constructor(options: ApplyHalfOptions) {
     this.#options = options;
@@ -52,7 +54,7 @@ export class ApplyHalf {
   }
 
   get retrying(): string | null {
-    return this.#supervised.retrying;
+    return this.#supervised.retrying ?? this.#trimProblem;
   }
 
   state(): ApplierState | null {
@@ -126,13 +128,20 @@ export class ApplyHalf {
       for (const seq of this.#skipped) applier.skip(seq);
       if (this.#paused !== null) applier.pause(this.#paused);
       const life = new AbortController();
-      const trimming = this.#trim(laneSink, AbortSignal.any([signal, life.signal]));
+      const both = AbortSignal.any([signal, life.signal]);
+      const onRetry = (error: Error) => {
+        this.#trimProblem = reasonOf(error);
+      };
+      // A target that goes away for a moment ends neither the trimming nor, by a rejection nobody hears, the process.
+      const trimming = keepRunning((each) => this.#trim(laneSink, each), { clock, signal: both, onRetry });
+      const applying = applier.run(both);
       ready({ applier, sink: laneSink });
       try {
-        await applier.run(signal);
+        await Promise.race([applying, trimming]);
       } finally {
         life.abort(new Error("applying ended"));
-        await trimming.catch(() => {});
+        await Promise.allSettled([applying, trimming]);
+        this.#trimProblem = null;
       }
     } finally {
       await laneSink.close();
@@ -146,6 +155,7 @@ export class ApplyHalf {
     for (;;) {
       await clock.sleep(TRIM_EVERY_MS, signal);
       const { anchor } = await sink.progress(signal);
+      this.#trimProblem = null;
       if (anchor === null) continue;
       this.#anchor = anchor;
       reached.push({ atMs: clock.monotonicMs(), anchor });
