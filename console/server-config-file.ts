@@ -46,7 +46,9 @@ export function serverConfigFile(source: SecretSource) {
       .default({})
       .describe("Tokens for TCP, beside those that the first start writes into tokens.json"),
     clusters: z.record(name, clusterField(secret, tls)).describe("The clusters that moves name as from and to"),
-    log: logField(secret, tls).default({ kind: "embedded" }).describe("Where captured changes wait: {kind: embedded}, which is the default, or {kind: kafka, …}"),
+    log: logField(secret, tls)
+      .default({ kind: "embedded" })
+      .describe("Where captured changes wait: {kind: embedded}, which is the default, or {kind: kafka, …}"),
     adapters: z.record(name, adapterField(secret)).default({}).describe("What manifests name to fence and to route"),
     probes: z.record(name, probeField(secret)).default({}).describe("What manifests name to slow the copy down"),
     allowed_hosts: z
@@ -58,6 +60,10 @@ export function serverConfigFile(source: SecretSource) {
       .transform((alarm) => ({ url: alarm.url, token: alarm.token ?? null }))
       .optional()
       .describe("Every alarm is POSTed there"),
+    log_keep: z
+      .union([z.literal("all"), z.strictObject({ applied_s: z.int().min(0) })])
+      .default({ applied_s: 60 })
+      .describe("all, or {applied_s: N}: how long an entry stays in the log after it was applied"),
     heartbeat_ms: z.int().min(50).max(60_000).default(250).describe("Between two marks that measure the lag"),
     lease_ms: z.int().min(1_000).max(600_000).default(30_000).describe("After which another process may take over"),
   });
@@ -213,8 +219,11 @@ function probeField(secret: SecretField) {
       token: secret.optional(),
     })
     .transform((entry): ProbeConfig => ({ kind: entry.kind, url: entry.url, token: entry.token ?? null }));
-  return z.discriminatedUnion("kind", [z.strictObject({
+  return z.discriminatedUnion("kind", [
+    z.strictObject({
       kind: z.literal("sql"),
       query: statement.describe("The first column of the first row is the reading"),
-    }), http]);
+    }),
+    http,
+  ]);
 }

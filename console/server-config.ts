@@ -42,6 +42,7 @@ export function readServerConfig(options: ServerConfigOptions): ServerConfigResu
     probes: value.probes,
     allowedHosts: value.allowed_hosts,
     alarm: value.alarm ?? null,
+    keepAppliedMs: value.log_keep === "all" ? Number.POSITIVE_INFINITY : value.log_keep.applied_s * 1000,
     heartbeatMs: value.heartbeat_ms,
     leaseMs: value.lease_ms,
   };

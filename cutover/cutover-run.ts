@@ -145,8 +145,11 @@ async function finish(
   };
   await move.setDetails({ attempt: note });
   await alarms.clear(move.name, "CUTOVER_HELD");
-  if (result.outcome === "committed") await move.advance("routed", facts, "server");
-  else if (result.outcome === "aborted") {
+  if (result.outcome === "committed") {
+    await alarms.clear(move.name, "ROUTE_AMBIGUOUS");
+    await move.setDetails({ problem: null });
+    await move.advance("routed", facts, "server");
+  } else if (result.outcome === "aborted") {
     await move.advance("attempt-aborted", facts, "server");
     await move.settle();
   } else {
@@ -216,7 +219,7 @@ async function recheck(move: Move, signal: AbortSignal) {
   const fencedSchemas = manifest.fence.steps.flatMap((step) => (step.kind === "adapter" ? [] : [step.schema]));
   const found = await Promise.all(
     move.context.stores.map(({ definition, pair }) =>
-      pair.check({ store: definition, tenant, fencedSchemas, when: "gate" }, signal),
+      pair.check({ store: definition, tenant, fencedSchemas, consents: manifest.consents, when: "gate" }, signal),
     ),
   );
   return found.flat();

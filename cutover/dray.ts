@@ -36,10 +36,9 @@ export type DrayOptions = {
 
 export type Dray = { readonly service: DrayService; close(): Promise<void> };
 
-const SETTINGS: Omit<MoveSettings, "heartbeatMs"> = {
+const SETTINGS: Omit<MoveSettings, "heartbeatMs" | "keepAppliedMs"> = {
   parallelRanges: 3,
   chunkBudget: { rows: 5_000, bytes: 4 * 1024 * 1024 },
-  keepAppliedMs: 60_000,
   routePatienceMs: 15_000,
 };
 
@@ -166,7 +165,12 @@ class Root {
       log: this.#log,
       chunkStore: this.#chunkStore,
       alarms: new Alarms({ store: control, logger, post: this.#alarmPost() }),
-      settings: { ...SETTINGS, ...this.#options.settings, heartbeatMs: this.#config.heartbeatMs },
+      settings: {
+        ...SETTINGS,
+        ...this.#options.settings,
+        heartbeatMs: this.#config.heartbeatMs,
+        keepAppliedMs: this.#config.keepAppliedMs,
+      },
       clock: this.#clock,
       probe: this.#probe,
       logger,
@@ -191,7 +195,7 @@ class Root {
     const fencedSchemas = manifest.fence.steps.flatMap((step) => (step.kind === "adapter" ? [] : [step.schema]));
     for (const store of manifest.stores) {
       const pair = this.#pair(from, to);
-      findings.push(...(await pair.check({ store, tenant, when, fencedSchemas }, signal)));
+      findings.push(...(await pair.check({ store, tenant, when, fencedSchemas, consents: manifest.consents }, signal)));
     }
     for (const [name, adapter] of Object.entries(this.#config.adapters)) {
       if (adapter.kind !== "sql" || !uses(manifest, name)) continue;

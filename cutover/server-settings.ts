@@ -14,6 +14,8 @@ export type ServerConfig = {
   /** `host` or `host:port` of everything outside that adapters, probes and the alarm may talk to. */
   readonly allowedHosts: readonly string[];
   readonly alarm: { readonly url: string; readonly token: string | null } | null;
+  /** How long an applied entry stays in the log; Infinity: for good. */
+  readonly keepAppliedMs: number;
   readonly heartbeatMs: number;
   readonly leaseMs: number;
 };

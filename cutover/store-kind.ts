@@ -1,5 +1,6 @@
 import type { Connector } from "../connectors/connector.ts";
 import type { SourceControl } from "../connectors/source-control.ts";
+import type { Consent } from "../pipeline/consents.ts";
 import type { Change } from "../pipeline/entry.ts";
 import type { ManifestStore } from "../pipeline/manifest.ts";
 import type { CheckTime, Finding } from "../pipeline/preflight.ts";
@@ -19,6 +20,7 @@ export type PairCheck = {
   readonly when: CheckTime;
   /** Schemas of the source with a READ ONLY fence. */
   readonly fencedSchemas: readonly string[];
+  readonly consents: readonly Consent[];
 };
 
 /** One store of a move between two clusters of one kind: everything that the coordinator asks of it. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { CONSENT_NAMES, CONSENTS, type Consent } from "./consents.ts";
 
 /**
  * What any tenant of one system consists of. One file a system, shared by thousands of tenants: a move is a manifest, a
@@ -18,6 +19,8 @@ export type Manifest = {
   /** Called in this order after the commit point. */
   readonly routing: readonly RouteStep[];
   readonly throttle: readonly ThrottleStep[];
+  /** What the operator answers for; recorded with every move. */
+  readonly consents: readonly Consent[];
   readonly cutover: {
     readonly maxLagSeconds: number;
     /** Null: 1 s plus the grace plus the adapters' timeouts (C11). */
@@ -145,6 +148,14 @@ export const manifestFile = z
       .min(1)
       .describe("What sends the tenant to its new home, in order"),
     throttle: z.array(throttleStep).default([]).describe("What makes the copy wait"),
+    consents: z
+      .array(z.enum(CONSENT_NAMES))
+      .default([])
+      .describe(
+        `What the operator answers for: ${Object.entries(CONSENTS)
+          .map(([name, what]) => `${name}: ${what}`)
+          .join("; ")}`,
+      ),
     cutover: cutover.prefault({}).describe("When a cutover may begin, and how long it may take"),
   })
   .transform(
@@ -162,6 +173,7 @@ export const manifestFile = z
       fence: { steps: file.fence.steps, graceMs: file.fence.grace_ms },
       routing: file.routing,
       throttle: file.throttle,
+      consents: file.consents,
       cutover: {
         maxLagSeconds: file.cutover.max_lag_s,
         maxPauseMs: file.cutover.max_pause_ms ?? null,

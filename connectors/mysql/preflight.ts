@@ -1,3 +1,4 @@
+import type { Consent } from "../../pipeline/consents.ts";
 import type { ManifestSchema } from "../../pipeline/manifest.ts";
 import { type Check, type CheckTime, type Finding, runChecks } from "../../pipeline/preflight.ts";
 import type { MysqlAddress } from "./client.ts";
@@ -5,13 +6,7 @@ import { ControlSession } from "./control-session.ts";
 import { discoverTables, specsOf } from "./discover-tables.ts";
 import { accountChecks } from "./preflight/accounts.ts";
 import { clashChecks } from "./preflight/clashes.ts";
-import {
-  type Consent,
-  DEFAULT_LIMITS,
-  type MysqlPreflightContext,
-  type PreflightLimits,
-  schemaOn,
-} from "./preflight/context.ts";
+import { DEFAULT_LIMITS, type MysqlPreflightContext, type PreflightLimits, schemaOn } from "./preflight/context.ts";
 import { definitionChecks } from "./preflight/definitions.ts";
 import { fenceChecks } from "./preflight/fences.ts";
 import { keyClassChecks } from "./preflight/key-classes.ts";

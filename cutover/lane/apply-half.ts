@@ -158,7 +158,7 @@ export class ApplyHalf {
       this.#trimProblem = null;
       if (anchor === null) continue;
       this.#anchor = anchor;
-      reached.push({ atMs: clock.monotonicMs(), anchor });
+      if (Number.isFinite(keepAppliedMs)) reached.push({ atMs: clock.monotonicMs(), anchor });
       let old: LogAnchor | null = null;
       while (reached[0] && clock.monotonicMs() - reached[0].atMs >= keepAppliedMs)
         old = reached.shift()?.anchor ?? null;

@@ -141,7 +141,10 @@ class MysqlPair implements StorePair {
     }
   }
 
-  async check({ store, tenant, when, fencedSchemas }: PairCheck, signal: AbortSignal): Promise<readonly Finding[]> {
+  async check(
+    { store, tenant, when, fencedSchemas, consents }: PairCheck,
+    signal: AbortSignal,
+  ): Promise<readonly Finding[]> {
     const { from, to, installationId } = this.#options;
     return await mysqlPreflight({
       source: address(from),
@@ -151,7 +154,7 @@ class MysqlPair implements StorePair {
       tenant,
       schemas: store.schemas,
       fencedSchemas,
-      consents: [],
+      consents,
       when,
       signal,
     });

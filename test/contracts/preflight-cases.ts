@@ -1,4 +1,4 @@
-import type { Consent } from "../../connectors/mysql/preflight/context.ts";
+import type { Consent } from "../../pipeline/consents.ts";
 import type { ManifestBelonging } from "../../pipeline/manifest.ts";
 
 /** What is done to a clean system, and what preflight must then say. `{s}`, `{t}`, `{d}` and `{u}`: see PreflightSystem. */

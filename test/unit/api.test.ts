@@ -251,6 +251,7 @@ function config(listen: ServerConfig["listen"]): ServerConfig {
     listen,
     log: { kind: "embedded" },
     heartbeatMs: 250,
+    keepAppliedMs: 60_000,
     leaseMs: 30_000,
   };
 }

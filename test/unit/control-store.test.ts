@@ -36,6 +36,7 @@ const newMove: NewMove = {
     fence: { steps: [], graceMs: 100 },
     routing: [],
     throttle: [],
+    consents: [],
     cutover: { maxLagSeconds: 1, maxPauseMs: null, heartbeats: 4 },
   },
   tenant: "acme",

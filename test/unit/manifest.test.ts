@@ -32,6 +32,7 @@ routing:
   - adapter: router
 throttle:
   - {probe: threads, on: to, limit: 40}
+consents: [full-scan]
 cutover: {max_lag_s: 2}
 `;
 const known: KnownNames = {
@@ -76,6 +77,7 @@ test("T2: belonging is a tagged union, schemas may be named otherwise, what is n
     },
     routing: [{ adapter: "router" }],
     throttle: [{ probe: "threads", on: "to", limit: 40 }],
+    consents: ["full-scan"],
     cutover: { maxLagSeconds: 2, maxPauseMs: null, heartbeats: 4 },
   });
   expect(manifest === null ? [] : coveredTables(manifest)).toEqual(["shop.tenants", "shop.users", "billing.invoices"]);
@@ -236,4 +238,10 @@ test("the JSON schema for editors names every field", () => {
   for (const field of ["grace_ms", "tenant_alone", "max_pause_ms", "reference", "throttle"]) {
     expect(schema).toContain(`"${field}"`);
   }
+});
+
+test("M6: a consent that nobody knows is refused, as it would be taken for one that holds", () => {
+  const { manifest, findings } = read(whole.replace("[full-scan]", "[relaxed]"));
+  expect(manifest).toBeNull();
+  expect(told(findings)[0]).toMatch(/relaxed-durability/);
 });

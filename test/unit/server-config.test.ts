@@ -43,6 +43,7 @@ test("K5: the smallest configuration has safe defaults: a socket in the data fol
     probes: {},
     allowedHosts: [],
     alarm: null,
+    keepAppliedMs: 60_000,
     heartbeatMs: 250,
     leaseMs: 30_000,
   });
@@ -127,13 +128,13 @@ heartbeat_mss: 250
 `);
   expect(result.config).toBeNull();
   expect(told(result)).toEqual([
-    "dray.yaml:2:3 error `clusters.eu1.host` is missing | Add `host`.",
+    "dray.yaml:2:3 error `clusters.eu1.host` is missing | Add `host`: The server that takes the writes.",
     `dray.yaml:2:45 error \`clusters.eu1.password\`: a secret must not stand in the file | Write \${env:NAME} here and put the secret into the server's environment.`,
     "dray.yaml:2:22 error unknown field `clusters.eu1.hots` | Did you mean `host`? Else remove it.",
     "dray.yaml:6:5 error `clusters.eu2.port`: Too big: expected number to be <=65535 | Mend it.",
     "dray.yaml:8:5 error `clusters.eu2.password`: the environment variable MISSING is not set | Set MISSING where dray serve is started.",
     "dray.yaml:9:11 error `clusters.eu2.tls.ca`: nowhere.pem cannot be read (ENOENT) | Name a readable PEM file, relative to this file.",
-    "dray.yaml:10:1 error `log.brokers` is missing | Add `brokers`.",
+    "dray.yaml:10:1 error `log.brokers` is missing | Add `brokers`: As host:port.",
     "dray.yaml:10:20 error unknown field `log.broker` | Did you mean `brokers`? Else remove it.",
     "dray.yaml:12:11 error `adapters.flags.kind` is not known | One of: http, sql.",
     "dray.yaml:13:1 error unknown field `heartbeat_mss` | Did you mean `heartbeat_ms`? Else remove it.",
@@ -185,4 +186,11 @@ test("the JSON schema for editors names every field", () => {
   for (const field of ["data_dir", "allowed_hosts", "topic_prefix", "dray_schema", "enforced_by_database"]) {
     expect(schema).toContain(`"${field}"`);
   }
+});
+
+test("L6: applied entries stay for as long as log_keep says, or for good", () => {
+  expect(read(smallest).config?.keepAppliedMs).toBe(60_000);
+  expect(read(`${smallest}log_keep: {applied_s: 5}\n`).config?.keepAppliedMs).toBe(5_000);
+  expect(read(`${smallest}log_keep: all\n`).config?.keepAppliedMs).toBe(Number.POSITIVE_INFINITY);
+  expect(read(`${smallest}log_keep: 5\n`).config).toBeNull();
 });

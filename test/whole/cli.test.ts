@@ -33,7 +33,15 @@ afterEach(async () => {
 function openWith(listen: { kind: "unix"; path: string } | { kind: "tcp"; host: string; port: number }, data: string) {
   const empty = { tokens: [], clusters: {}, adapters: {}, probes: {}, allowedHosts: [], alarm: null };
   const log = { kind: "embedded" } as const;
-  const config = { ...empty, dataDir: join(folder, data), listen, log, heartbeatMs: 250, leaseMs: 30_000 };
+  const config = {
+    ...empty,
+    dataDir: join(folder, data),
+    listen,
+    log,
+    heartbeatMs: 250,
+    keepAppliedMs: 60_000,
+    leaseMs: 30_000,
+  };
   const open = async () => ({ service, close: async () => {} });
   return openServer({ config, logger: pino({ level: "silent" }), version: "1.2.3", open });
 }

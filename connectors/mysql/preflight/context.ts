@@ -1,17 +1,8 @@
+import type { Consent } from "../../../pipeline/consents.ts";
 import type { ManifestSchema } from "../../../pipeline/manifest.ts";
 import type { TableSpec } from "../table-spec.ts";
 import type { LiveSchema, LiveTable } from "./live-schema.ts";
 import type { ServerView, Side } from "./server-view.ts";
-
-/** What an operator may answer for where Drayage cannot know or would refuse; recorded with the move. */
-export const CONSENTS = {
-  "relaxed-durability": "a crash of either server may lose commits it has acknowledged (M6)",
-  "short-retention": "the source purges its binary log sooner than the floor",
-  "full-scan": "chunk reads examine more than three times the tenant's rows (W7)",
-  "ids-globally-unique": "keys without the tenant in them are made globally unique by the application (C9)",
-  "references-by-hand": "reference tables that no foreign key leads to were compared by hand (T2)",
-} as const;
-export type Consent = keyof typeof CONSENTS;
 
 export type MysqlPreflightContext = {
   readonly source: ServerView;

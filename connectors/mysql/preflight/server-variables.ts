@@ -1,5 +1,6 @@
+import type { Consent } from "../../../pipeline/consents.ts";
 import type { Check, Finding, Severity } from "../../../pipeline/preflight.ts";
-import type { Consent, MysqlPreflightContext } from "./context.ts";
+import type { MysqlPreflightContext } from "./context.ts";
 import type { ServerView, Side } from "./server-view.ts";
 
 type VariableRule = {
