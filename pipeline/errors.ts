@@ -246,7 +246,7 @@ export const PROBLEMS = {
   DDL_ON_COVERED_TABLE: {
     retry: "never",
     remedy:
-      "Make the same change in the target by hand, then `dray abort` and start again; changes of rows go on after.",
+      "Make the same change in the target by hand, then `dray recopy` the move: it copies by the definitions of then.",
   },
   STATEMENT_BASED_CHANGE: {
     retry: "recopy",
@@ -279,7 +279,7 @@ export const PROBLEMS = {
   },
   DRAY_SCHEMA_TAKEN: {
     retry: "never",
-    remedy: "Another installation owns this schema: name another one in the cluster's configuration (`drayschema`).",
+    remedy: "Another installation owns this schema: name another one in the cluster's configuration (`dray_schema`).",
   },
   // MySQL
   MYSQL_UNREACHABLE: {

@@ -85,7 +85,7 @@ describeWithOwnServers("preflight of the servers themselves", ["mysql"], () => {
     "mysql.same-server",
   ];
 
-  test("M2, M4, M6, M8: every wrong setting is told at once, and the fix SQL mends what SQL can", async () => {
+  test("M2, M4, M6, M8, C8: every wrong setting is told at once, and the fix SQL mends what SQL can", async () => {
     const findings = await preflight();
     expect(ids(findings, "error")).toEqual([...PERSISTED, ...RESTART].sort());
     expect(ids(findings, "warning")).toEqual(["mysql.local-infile", "mysql.target-gtid-mode"]);

@@ -85,7 +85,7 @@ describeWithMysql("dray serve and its clients, each a process of its own", (mysq
     return server;
   }
 
-  test("K5: it serves on a socket in its folder, refuses a second server, and is taken up again after SIGKILL", async () => {
+  test("K3, K5: it serves on a socket in its folder, refuses a second server, and is taken up again after SIGKILL", async () => {
     const first = await serve();
     expect(statSync(join(folder, "dray-data")).mode & 0o777).toBe(0o700);
     for (const name of ["dray.sock", "control.db", "control.db-wal", "log.sqlite"]) {
