@@ -1,6 +1,6 @@
 import type { ServerAddress } from "../demo/mysql.ts";
 import { type BenchRun, type Found, REQUIRED } from "./bench-run.ts";
-import { startChild } from "./child.ts";
+import { type Child, startChild } from "./child.ts";
 import { compareSides } from "./compare.ts";
 import { percentile } from "./figures.ts";
 import { catchUp, startReplica, stopReplica } from "./hosts.ts";
@@ -11,31 +11,40 @@ import type { SteadySettings } from "./steady-load.ts";
 import { type Streaming, TENANT } from "./streaming.ts";
 
 const WARM_UP_MS = 3_000;
-/** Far above every other id. */
-const MARKERS_FROM = 20_000_000_001;
 
 /** Ours first and then the replica's, each alone with the same load, so that neither waits for the other's work. */
-export async function measureLatency({ run, product, move, replica }: Streaming): Promise<Found> {
-  const { hosts, options, say } = run;
-  const { source, target } = hosts;
-  const { rows, tps, seed, seconds } = options;
+export async function measureLatency(streaming: Streaming): Promise<Found> {
+  const { hosts, options } = streaming.run;
+  const { source } = hosts;
+  const { rows, tps, seed } = options;
   const steady: SteadySettings = { source, tenant: TENANT, tenants: 1, rows, tps, seed: seed + 7, routerUrl: null };
   const load = startChild("./steady-load.ts", steady);
+  try {
+    return await underLoad(streaming, load);
+  } finally {
+    await load.stop();
+  }
+}
+
+async function underLoad({ run, product, move, replica }: Streaming, load: Child): Promise<Found> {
+  const { hosts, options, say } = run;
+  const { source, target } = hosts;
+  const { seed, seconds } = options;
   await load.message("ready");
-  const probe = async (at: ServerAddress, firstId: number) => {
+  const probe = async (at: ServerAddress) => {
     await sleep(WARM_UP_MS);
-    const settings: ProberSettings = { source, target: at, tenant: TENANT, firstId, seconds, seed: seed + 8 };
+    const settings: ProberSettings = { source, target: at, tenant: TENANT, seconds, seed: seed + 8 };
     const probed = await startChild("./prober.ts", settings).message<Probed>("done");
     return { p50: percentile(probed.delaysMs, 50), p99: percentile(probed.delaysMs, 99), ...probed };
   };
   const before = product.usage().cpuSeconds;
-  const ours = await probe(target, MARKERS_FROM);
+  const ours = await probe(target);
   const cpuShare = (product.usage().cpuSeconds - before) / (seconds + WARM_UP_MS / 1000);
   say(`latency: dray p50 ${ours.p50.toFixed(2)} ms, p99 ${ours.p99.toFixed(2)} ms`);
   await product.stop();
   await startReplica(replica);
   await catchUp(replica, source);
-  const native = await probe(replica, MARKERS_FROM + 1_000_000);
+  const native = await probe(replica);
   say(`latency: replica p50 ${native.p50.toFixed(2)} ms, p99 ${native.p99.toFixed(2)} ms`);
   load.process.kill("SIGTERM");
   const { committed, seconds: loadSeconds } = await load.message<{ committed: number; seconds: number }>("done");

@@ -1,3 +1,4 @@
+import type { ResultSetHeader } from "mysql2/promise";
 import type { ServerAddress } from "../demo/mysql.ts";
 import { settings, tell } from "./child.ts";
 import { insertSql, openLoad } from "./load.ts";
@@ -9,7 +10,6 @@ export interface ProberSettings {
   readonly source: ServerAddress;
   readonly target: ServerAddress;
   readonly tenant: number;
-  readonly firstId: number;
   readonly seconds: number;
   readonly seed: number;
 }
@@ -19,7 +19,7 @@ const MARKER_EVERY_MS = 250;
 const POLL_MS = 0.2;
 const GIVE_UP_MS = 60_000;
 
-const { source, target, tenant, firstId, seconds, seed } = settings<ProberSettings>();
+const { source, target, tenant, seconds, seed } = settings<ProberSettings>();
 const maker = new RowMaker({ seed });
 const [writer, reader] = await Promise.all([openLoad(source), openLoad(target)]);
 const pause = new Int32Array(new SharedArrayBuffer(4));
@@ -27,12 +27,11 @@ const delaysMs: number[] = [];
 const looksMs: number[] = [];
 const begin = performance.now();
 for (let count = 0; count * MARKER_EVERY_MS < seconds * 1000; count++) {
-  await new Promise((resolve) => setTimeout(resolve, begin + count * MARKER_EVERY_MS - performance.now()));
-  const id = firstId + 2 * count;
-  await writer.query(insertSql(maker, "orders", { tenant, id }));
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, begin + count * MARKER_EVERY_MS - performance.now())));
+  const [inserted] = await writer.query<ResultSetHeader>(insertSql(maker, "orders", { tenant, id: null }));
   const returnedMs = performance.now();
   for (let lookedMs = returnedMs; ; ) {
-    const found = await readOne(reader, `SELECT id FROM orders WHERE id = ${id}`);
+    const found = await readOne(reader, `SELECT id FROM orders WHERE id = ${inserted.insertId}`);
     const nowMs = performance.now();
     looksMs.push(nowMs - lookedMs);
     lookedMs = nowMs;
