@@ -85,6 +85,7 @@ export function proves(action: AdapterAction, generation: number, reading: Adapt
     case "retire":
       return reading.state === "retired";
     case "route":
-      return reading.state === "routed";
+      // retire(g) is sent only when every route(g) has been answered: a coordinator that comes back repeats both.
+      return reading.state === "routed" || reading.state === "retired";
   }
 }

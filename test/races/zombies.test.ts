@@ -1,0 +1,143 @@
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import type { Probe, ProbeName } from "../../pipeline/probe.ts";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+import { differences, ledgerProblems } from "../whole/world/compare.ts";
+import { copyDataFolder } from "../whole/world/copy-folder.ts";
+import { cutoverOnceOpen, LocalDriver, phase } from "../whole/world/driver.ts";
+import { World } from "../whole/world/world.ts";
+
+const TENANT = "7";
+
+/*
+ * Two processes act on one move: somebody copied the data folder and started it elsewhere. Both believe that they are
+ * the coordinator. Whoever inserts the outcome first is right, and the other one follows.
+ */
+describeWithMysql("C1: a zombie coordinator", ({ a, b }) => {
+  let world: World;
+  const drivers: LocalDriver[] = [];
+  let installation: { readonly dataDir: string; readonly draySchema: string };
+
+  async function open(dataDir: string, probe: Probe): Promise<LocalDriver> {
+    const config = world.config({ ...installation, dataDir });
+    const driver = await LocalDriver.open({ config, manifest: world.manifest(), probe });
+    drivers.push(driver);
+    return driver;
+  }
+
+  async function copy(): Promise<string> {
+    const to = join(world.folder, "copy");
+    await copyDataFolder(installation.dataDir, to);
+    return to;
+  }
+
+  async function streamingMove(probe: Probe): Promise<LocalDriver> {
+    const homes = { "7": "a", "70": "a", "9": "b" } as const;
+    world = await World.create({ servers: { a, b }, kind: "number", homes, rows: 60, workers: 2 });
+    installation = world.installation();
+    const driver = await open(installation.dataDir, probe);
+    await driver.start(TENANT);
+    await phase(driver, "streaming");
+    return driver;
+  }
+
+  /** The first coordinator, held at a place of its cutover; its twin lives on a copy of that very moment. */
+  async function twinsAt(place: ProbeName) {
+    const reached = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    const first = await streamingMove(async (name) => {
+      if (name !== place) return;
+      reached.resolve();
+      await goOn.promise;
+    });
+    const running = cutoverOnceOpen(first);
+    await reached.promise;
+    return { first, running, twinFolder: await copy(), goOn: () => goOn.resolve() };
+  }
+
+  afterEach(async () => {
+    for (const driver of drivers.splice(0)) await driver.close();
+    await world?.close();
+  });
+
+  async function committed(): Promise<{ readonly a: string[]; readonly b: string[] }> {
+    const rows = await world.outcomes(installation.draySchema);
+    const only = (side: "a" | "b") => rows[side].filter((row) => row.endsWith("COMMITTED"));
+    return { a: only("a"), b: only("b") };
+  }
+
+  test.each<ProbeName>(["cutover.after-fence", "cutover.after-s2", "cutover.before-commit"])(
+    "awake while the first stands at %s: it aborts, and the first cannot commit any more",
+    async (place) => {
+      const { running, twinFolder, goOn } = await twinsAt(place);
+      const twin = await open(twinFolder, () => {});
+      await phase(twin, "streaming", "failed");
+      expect(await world.homeOf(TENANT)).toEqual({ home: "a", mayWrite: true });
+      goOn();
+      expect(await running).toMatchObject({ outcome: "aborted" });
+      expect(await committed()).toEqual({ a: [], b: [] });
+      expect(await world.homeOf(TENANT)).toEqual({ home: "a", mayWrite: true });
+    },
+  );
+
+  test.each<ProbeName>(["cutover.after-home-commit", "cutover.after-target-commit"])(
+    "awake while the first stands at %s: it goes forward, and so does the first",
+    async (place) => {
+      const { first, running, twinFolder, goOn } = await twinsAt(place);
+      const twin = await open(twinFolder, () => {});
+      await phase(twin, "watching");
+      expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
+      // The tenant lives there by now: what the first still does must not take that away.
+      await world.admin.b.query(`UPDATE ${world.schema}.tenants SET plan = 'new home' WHERE id = ?`, [TENANT]);
+      goOn();
+      expect(await running).toMatchObject({ outcome: "committed" });
+      await phase(first, "watching");
+      expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
+      const rows = await committed();
+      expect(rows.a).toHaveLength(1);
+      expect(rows.b).toEqual(rows.a);
+      expect(await differences(world, TENANT)).toEqual([expect.stringMatching(/^tenants .*: plan /)]);
+    },
+  );
+
+  test("A7: while both stream, the one whose log is not the target's stops, and the other goes on when asked", async () => {
+    const first = await streamingMove(() => {});
+    const twinFolder = await copy();
+    const traffic = world.traffic({ seed: 1, workers: 2, pauseMs: 5 });
+    traffic.start();
+    await expect.poll(() => world.ledger.acknowledged).toBeGreaterThan(200);
+    const twin = await open(twinFolder, () => {});
+    // It took the target from the first one, and then found entries there that its own log never had (L7).
+    await phase(twin, "failed");
+    await twin.close();
+    drivers.splice(drivers.indexOf(twin), 1);
+    await phase(first, "failed", "streaming");
+    if ((await first.status()).phase === "failed") await first.act("retry");
+    world.heldAtTarget.add(TENANT);
+    await phase(first, "streaming");
+    expect(await cutoverOnceOpen(first)).toMatchObject({ outcome: "committed" });
+    await traffic.stop();
+    expect(await differences(world, TENANT)).toEqual([]);
+    world.ledger.switchHome(TENANT, "b");
+    expect(await ledgerProblems(world, "a", [TENANT])).toEqual([]);
+    expect(await ledgerProblems(world, "b")).toEqual([]);
+  });
+
+  test("C2: both asked to cut over at once, one home in the end", async () => {
+    const first = await streamingMove(() => {});
+    const twin = await open(await copy(), () => {});
+    const results = await Promise.allSettled([cutoverOnceOpen(first), cutoverOnceOpen(twin)]);
+    const outcomes = results.map((result) => (result.status === "fulfilled" ? result.value.outcome : "failed"));
+    const rows = await committed();
+    const home = await world.homeOf(TENANT);
+    if (outcomes.includes("committed")) {
+      expect(rows.a).toHaveLength(1);
+      expect(rows.b).toEqual(rows.a);
+      expect(home).toEqual({ home: "b", mayWrite: true });
+      expect(await differences(world, TENANT)).toEqual([]);
+    } else {
+      expect(rows).toEqual({ a: [], b: [] });
+      expect(home).toEqual({ home: "a", mayWrite: true });
+    }
+  });
+});
