@@ -40,10 +40,10 @@ export const PROBLEMS = {
     remedy: "The log was written by another version of dray: go on with that version, or use a new --data-dir.",
   },
   ENTRY_TOO_LARGE: { retry: "never", remedy: "This is a defect: larger bodies belong in the chunk store. Report it." },
-  CHUNK_LOST: { retry: "recopy", remedy: "A chunk's body is gone from the chunk store; its range is read again." },
+  CHUNK_LOST: { retry: "recopy", remedy: "A chunk's body is gone from the chunk store: `dray recopy` the move." },
   CHUNK_DAMAGED: {
     retry: "recopy",
-    remedy: "A chunk's body does not match its sha256; check the disk. The range is read again.",
+    remedy: "A chunk's body does not match its sha256: check the disk, then `dray recopy` the move.",
   },
   // Apply
   TARGET_OUTCOME_UNKNOWN: {
@@ -250,24 +250,23 @@ export const PROBLEMS = {
   },
   STATEMENT_BASED_CHANGE: {
     retry: "recopy",
-    remedy: "A session wrote with binlog_format=STATEMENT. Make it use ROW, then `dray recopy` the tables named.",
+    remedy: "A session wrote with binlog_format=STATEMENT. Make it use ROW, then `dray recopy` the move.",
   },
   INCOMPLETE_ROW_IMAGE: {
     retry: "recopy",
-    remedy:
-      "A session wrote with binlog_row_image other than FULL. Set it to FULL there, then `dray recopy` the table.",
+    remedy: "A session wrote with binlog_row_image other than FULL. Set it to FULL there, then `dray recopy` the move.",
   },
   PARTIAL_ROW_UPDATE: {
     retry: "recopy",
-    remedy: "A session wrote with binlog_row_value_options=PARTIAL_JSON. Clear it there, then `dray recopy` the table.",
+    remedy: "A session wrote with binlog_row_value_options=PARTIAL_JSON. Clear it there, then `dray recopy` the move.",
   },
   SCHEMA_CHANGED: {
     retry: "never",
-    remedy: "The table is not what the move began with. Undo the change or `dray abort`, and start the move again.",
+    remedy: "The table is not what the move began with. Make both sides equal, then `dray recopy` the move.",
   },
   XA_NOT_YET: {
     retry: "recopy",
-    remedy: "XA transactions with the tenant's rows are not in this version. Stop them, then `dray recopy` the tables.",
+    remedy: "XA transactions with the tenant's rows are not in this version. Stop them, then `dray recopy` the move.",
   },
   FOREIGN_DRAY_WRITE: {
     retry: "recopy",
@@ -315,7 +314,7 @@ export const PROBLEMS = {
   VALUE_REFUSED: {
     retry: "never",
     remedy:
-      "A JSON value holds a type that its text cannot carry. Rewrite it: UPDATE … SET c = CAST(CAST(c AS CHAR) AS JSON), then `dray recopy`.",
+      "A JSON value holds a type that its text cannot carry. Rewrite it: UPDATE … SET c = CAST(CAST(c AS CHAR) AS JSON), then `dray recopy` the move.",
   },
   JSON_NEEDS_PROOF: {
     retry: "backoff",
@@ -324,7 +323,7 @@ export const PROBLEMS = {
   SCHEMA_MISMATCH: {
     retry: "never",
     remedy:
-      "The row events describe another table than the move knows; was it altered? `dray recopy --table` after a look.",
+      "The row events describe another table than the move knows; was it altered? Make both sides equal, then `dray recopy` the move.",
   },
   TENANT_KEY_INVALID: {
     retry: "never",

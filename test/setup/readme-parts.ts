@@ -3,6 +3,7 @@ import { COLUMN_TYPES, type TypeRule } from "../../connectors/mysql/column-types
 import { type Grant, grantSql, sourceGrants, targetGrants } from "../../connectors/mysql/grants.ts";
 import { VARIABLE_RULES } from "../../connectors/mysql/preflight/server-variables.ts";
 import { serverConfigJsonSchema } from "../../console/server-config-file.ts";
+import { CONSENTS } from "../../pipeline/consents.ts";
 import { PROBLEMS } from "../../pipeline/errors.ts";
 import { manifestJsonSchema } from "../../pipeline/manifest.ts";
 import { cell, configTable, type SchemaNode } from "./config-table.ts";
@@ -11,6 +12,7 @@ import { cell, configTable, type SchemaNode } from "./config-table.ts";
 export const README_PARTS: Readonly<Record<string, () => string | Promise<string>>> = {
   grants: grantParts,
   settings: settingsTable,
+  consents: consentTable,
   "column-types": columnTypes,
   commands: commandTable,
   "server-configuration": () => configTable(serverConfigJsonSchema() as SchemaNode),
@@ -56,6 +58,11 @@ function settingsTable(): string {
     return `| \`${names[0]}\` | ${value} | ${sides(on)} | ${severity ?? "error"} | ${cell(why)} |`;
   });
   return ["| setting | wanted | on | otherwise | why |", "|---|---|---|---|---|", ...rows].join("\n");
+}
+
+function consentTable(): string {
+  const rows = Object.entries(CONSENTS).map(([name, what]) => `| \`${name}\` | ${cell(what)} |`);
+  return ["| consent | to what |", "|---|---|", ...rows].join("\n");
 }
 
 const IN_KEYS = { ordered: "yes", equal: "yes", no: "no" } as const;

@@ -62,7 +62,7 @@ const REMEDY = {
   colliding:
     "Set auto_increment_increment=2 on both clusters and auto_increment_offset=1 and 2 (in their configuration too), let open sessions reconnect, and move tenants only after that; or put the tenant into the primary key.",
   unknown:
-    "If the application makes these ids unique over all clusters, start the move with the consent ids-globally-unique; else put the tenant into the primary key.",
+    "If the application makes these ids unique over all clusters, name the consent ids-globally-unique in the manifest; else put the tenant into the primary key.",
 } as const;
 
 function classOf(

@@ -29,7 +29,7 @@ const chunkReads: Check<C> = {
         severity: context.consents.has("full-scan") ? "warning" : "error",
         subject: `${context.source.label} ${spec.schema}.${spec.name}`,
         finding: `Reading the tenant's ${rows} row(s) by index ${spec.pagingIndex} examines about ${examined.rows} rows (${examined.access}): more than ${EXAMINED_PER_ROW} times as many.`,
-        remedy: "Add the index shown (online, but it reads the table), or start the move with the consent full-scan.",
+        remedy: "Add the index shown (online, but it reads the table), or name the consent full-scan in the manifest.",
         fixSql: [pagingIndexSql(spec)],
         fixOn: context.source.label,
         rule: "W7",

@@ -55,7 +55,7 @@ function unprovable(context: C, table: LiveTable): Finding {
     finding:
       "No foreign key of a table that moves leads to this reference table: which of its rows are needed is unknown.",
     remedy:
-      "Declare the foreign key, classify the table {ignore: …} if nothing refers to it, or compare it by hand and start the move with the consent references-by-hand.",
+      "Declare the foreign key, classify the table {ignore: …} if nothing refers to it, or compare it by hand and name the consent references-by-hand in the manifest.",
     rule: "T2",
   };
 }

@@ -134,7 +134,7 @@ const retention: Check<C> = {
         severity: context.consents.has("short-retention") ? "warning" : "error",
         subject: `${context.source.label} binlog_expire_logs_seconds`,
         finding: `The binary log is purged after ${seconds} s; a capture that stands still longer than that must copy again. The floor is ${floor} s.`,
-        remedy: "Keep the binary log longer by the SQL shown, or start the move with the consent short-retention.",
+        remedy: "Keep the binary log longer by the SQL shown, or name the consent short-retention in the manifest.",
         fixSql: [`SET PERSIST binlog_expire_logs_seconds = ${Math.max(floor, 604_800)}`],
         fixOn: context.source.label,
         rule: "M6",

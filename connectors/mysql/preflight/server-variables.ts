@@ -248,7 +248,7 @@ async function checkVariable(
 }
 
 function remedyOf(rule: VariableRule, name: string, wanted: string): string {
-  const consent = rule.consent ? `, or start the move with the consent ${rule.consent}` : "";
+  const consent = rule.consent ? `, or name the consent ${rule.consent} in the manifest` : "";
   if (rule.fix === "restart") return `Set ${name}=${wanted} in the server's configuration and restart it${consent}.`;
   const sessions = name.startsWith("binlog_") ? "; sessions that are open keep the old value until they reconnect" : "";
   return `Set ${name} to ${wanted === "" ? "''" : wanted} by the SQL shown${sessions}${consent}.`;
