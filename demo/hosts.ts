@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { Kafka, logLevel } from "kafkajs";
 import type { MysqlServer, Servers } from "../docker/servers.ts";
 import { type Account, createAccounts, dropAccounts, newAccounts } from "./accounts.ts";
 import { connect, type ServerAddress } from "./mysql.ts";
@@ -15,7 +16,7 @@ export interface Hosts {
   readonly log:
     | { readonly kind: "embedded" }
     | { readonly kind: "kafka"; readonly brokers: readonly string[]; readonly topicPrefix: string };
-  /** Drops the schemas on servers that go on without the demo. */
+  /** Drops schemas, accounts and topics on servers that go on without the demo. */
   clean(): Promise<void>;
 }
 
@@ -42,16 +43,21 @@ export async function openHosts(options: {
   const addresses = { source: address(source, schema), target: address(target, schema) };
   for (const side of SIDES) if (!given[side].owned) await refuseUnfit(addresses[side], side);
   const accounts = newAccounts(suffix);
+  const log =
+    broker === null
+      ? ({ kind: "embedded" } as const)
+      : ({
+          kind: "kafka",
+          brokers: broker.brokers,
+          topicPrefix: `dray-demo-${randomBytes(4).toString("hex")}`,
+        } as const);
   for (const side of SIDES) await createAccounts({ server: addresses[side], side, productSchema, ...accounts });
   return {
     addresses,
     forApplication: withAccount(addresses, accounts.application),
     forProduct: withAccount(addresses, accounts.product),
     productSchema,
-    log:
-      broker === null
-        ? { kind: "embedded" }
-        : { kind: "kafka", brokers: broker.brokers, topicPrefix: `dray-demo-${randomBytes(4).toString("hex")}` },
+    log,
     async clean() {
       for (const side of SIDES) {
         if (given[side].owned) continue;
@@ -60,6 +66,7 @@ export async function openHosts(options: {
         await connection.end();
         await dropAccounts(addresses[side], [accounts.application, accounts.product]);
       }
+      if (log.kind === "kafka" && broker?.owned === false) await dropTopics(log);
     },
   };
 }
@@ -70,6 +77,18 @@ function withAccount(addresses: Hosts["addresses"], account: Account): Hosts["ad
 
 function address({ host, port, user, password }: MysqlServer, schema: string): ServerAddress {
   return { host, port, user, password, schema };
+}
+
+async function dropTopics(options: { readonly brokers: readonly string[]; readonly topicPrefix: string }) {
+  const kafka = new Kafka({ clientId: "dray-demo", brokers: [...options.brokers], logLevel: logLevel.NOTHING });
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const topics = (await admin.listTopics()).filter((name) => name.startsWith(options.topicPrefix));
+    if (topics.length > 0) await admin.deleteTopics({ topics });
+  } finally {
+    await admin.disconnect();
+  }
 }
 
 async function refuseUnfit(server: ServerAddress, side: Side): Promise<void> {

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { StringDecoder } from "node:string_decoder";
 import type { Cell, Side, TableName } from "./schema.ts";
 
 /**
@@ -31,6 +32,8 @@ export interface LedgerEntry {
 type IntentLine = { k: "intent"; n: number; tenant: string; side: Side; stray: boolean; writes: readonly Write[] };
 type OutcomeLine = { k: Outcome; n: number; at: number };
 
+const BLOCK_BYTES = 1024 * 1024;
+
 export class LedgerWriter {
   readonly #file: number;
   #serial = 0;
@@ -55,10 +58,9 @@ export class LedgerWriter {
 
 /** In the order of intents. A last line that a crash cut off was an intent whose COMMIT was never sent, or an outcome. */
 export function readLedger(path: string): LedgerEntry[] {
-  const lines = readFileSync(path, "utf8").split("\n").slice(0, -1);
   const intents: IntentLine[] = [];
   const outcomes = new Map<number, OutcomeLine>();
-  for (const text of lines) {
+  for (const text of wholeLines(path)) {
     const line = JSON.parse(text) as IntentLine | OutcomeLine;
     if (line.k === "intent") intents.push(line);
     else outcomes.set(line.n, line);
@@ -76,4 +78,21 @@ export function readLedger(path: string): LedgerEntry[] {
       acknowledgedAtMs: isKnown ? outcome.at : null,
     };
   });
+}
+
+/** Block by block: a long run's file is larger than the longest string. */
+function* wholeLines(path: string): Generator<string> {
+  const file = openSync(path, "r");
+  try {
+    const block = Buffer.alloc(BLOCK_BYTES);
+    const decoder = new StringDecoder("utf8");
+    let rest = "";
+    for (let bytes = readSync(file, block); bytes > 0; bytes = readSync(file, block)) {
+      const lines = (rest + decoder.write(block.subarray(0, bytes))).split("\n");
+      rest = lines.pop() ?? "";
+      yield* lines;
+    }
+  } finally {
+    closeSync(file);
+  }
 }

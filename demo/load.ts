@@ -2,7 +2,7 @@ import { Holdings } from "./holdings.ts";
 import type { LedgerWriter } from "./ledger.ts";
 import type { Pool } from "./pool.ts";
 import { Random } from "./random.ts";
-import type { RouterClient } from "./router-client.ts";
+import type { RouterClient, Where } from "./router-client.ts";
 import type { Side, TableName } from "./schema.ts";
 import { nextTransaction, RowMissing, Session, type Transaction } from "./transactions.ts";
 
@@ -15,8 +15,11 @@ export const STALE_ANSWER_MS = 50;
 /** What a tenant may fall behind its rate and still make up for. */
 const BACKLOG_SECONDS = 3;
 const FOCUS_SHARE = 0.5;
-const FOCUS_SLOTS = 6;
-const OTHER_SLOTS = 2;
+/** So many transactions of a tenant at once, where commits are slow; each waits on the disk, so they share its syncs. */
+const FOCUS_SLOTS = 12;
+const OTHER_SLOTS = 4;
+/** An answer of this age is asked for again before COMMIT, so that a slow statement seldom costs the transaction. */
+const REFRESH_MS = STALE_ANSWER_MS / 2;
 
 export interface TenantStats {
   acknowledged: Record<Side, number>;
@@ -182,8 +185,9 @@ export class Load {
   async #attempt(lane: Lane, transaction: Transaction): Promise<"committed" | "unknown" | "refused" | "stale"> {
     const { tenant } = lane.holdings;
     const { stats } = lane;
-    const { side, fenced, askedAtMs } = await this.#router.where(tenant);
-    if (fenced) {
+    let answer = await this.#router.where(tenant);
+    const { side } = answer;
+    if (answer.fenced) {
       stats.refused++;
       return "refused";
     }
@@ -193,11 +197,14 @@ export class Load {
     let serial = 0;
     try {
       await transaction.run(session);
-      if (performance.now() - askedAtMs > STALE_ANSWER_MS) {
+      if (ageMs(answer) > REFRESH_MS) answer = await this.#router.where(tenant);
+      const isElsewhere = answer.fenced || answer.side !== side;
+      if (isElsewhere || ageMs(answer) > STALE_ANSWER_MS) {
         await connection.query("ROLLBACK");
         this.#pools[side].give(connection);
-        stats.staleRollbacks++;
-        return "stale";
+        if (isElsewhere) stats.refused++;
+        else stats.staleRollbacks++;
+        return isElsewhere ? "refused" : "stale";
       }
       serial = this.#ledger.intent({ tenant, side, stray: false, writes: session.writes });
       isCommitSent = true;
@@ -217,6 +224,7 @@ export class Load {
   }
 }
 
+const ageMs = ({ askedAtMs }: Where): number => performance.now() - askedAtMs;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Wall time with the resolution and steadiness of the monotonic clock. */

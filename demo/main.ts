@@ -2,64 +2,109 @@ import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openServers, ServerUnavailable } from "../docker/servers.ts";
+import { openServers, type Servers, ServerUnavailable } from "../docker/servers.ts";
 import { check } from "./check.ts";
-import { type ApplicationHandle, type Child, startApplication, startRouter } from "./children.ts";
-import { type DriveResult, drive } from "./drive.ts";
+import {
+  type ApplicationHandle,
+  type ApplicationStats,
+  type Child,
+  startApplication,
+  startRouter,
+} from "./children.ts";
+import { drive } from "./drive.ts";
 import { type Hosts, openHosts } from "./hosts.ts";
 import { takeImage } from "./image.ts";
 import { readLedger } from "./ledger.ts";
+import { makeReport } from "./make-report.ts";
+import { count, Narrator } from "./narrator.ts";
 import { type DemoOptions, demoOptions, USAGE, UsageError } from "./options.ts";
-import { appPauseMs, exitCode, MIN_AFTER_SWITCH, MIN_WHILE_STREAMING, type Report, weaknesses } from "./report.ts";
+import { SERVE_LOG } from "./product.ts";
+import type { DriveResult } from "./product-answers.ts";
+import { exitCode, MIN_AFTER_SWITCH, MIN_WHILE_STREAMING, weaknesses } from "./report.ts";
 import { type Damage, sabotage } from "./sabotage.ts";
-import { type Side, SOURCE_TENANTS, TARGET_TENANTS } from "./schema.ts";
+import { SIDES, SOURCE_TENANTS, TARGET_TENANTS } from "./schema.ts";
 import { seedSide } from "./seed.ts";
 import { printReport } from "./text-report.ts";
+import { waitForWrites } from "./wait-for-writes.ts";
 
 /** A little more than the least that proves something, so that a late answer does not make the run worthless. */
 const SPARE_WRITES = 20;
 const SECONDS_AFTER_SWITCH = 3;
+const LEDGER = "ledger.jsonl";
 
-const say = (text: string): void => void process.stderr.write(`demo: ${text}\n`);
+type Run = {
+  readonly options: DemoOptions;
+  readonly servers: Servers;
+  readonly folder: string;
+  readonly narrator: Narrator;
+  readonly signal: AbortSignal;
+};
+type Moved = { readonly moves: DriveResult[]; readonly application: ApplicationStats };
 
 /**
  * From nothing to a checked move: servers, data, router and application, the product, and the proof. Four processes:
  * `dray serve`, the router, the application, and this one.
  */
-async function demo(options: DemoOptions, signal: AbortSignal): Promise<0 | 1 | 3> {
+async function demo(options: DemoOptions, narrator: Narrator, signal: AbortSignal): Promise<0 | 1 | 3> {
+  const { say } = narrator;
   const folder = mkdtempSync(join(tmpdir(), "drayage-demo-"));
   const servers = await openServers({ log: say });
   let hosts: Hosts | null = null;
   let code: 0 | 1 | 3 = 1;
   try {
+    const kafka = options.log === "kafka" ? ", and a Kafka broker for the log" : "";
+    narrator.part(`two MySQL servers, a source and a target${kafka}`);
     hosts = await openHosts({ servers, log: options.log, say });
-    code = await demoOn(hosts, { options, folder, signal });
+    signal.throwIfAborted();
+    code = await demoOn(hosts, { options, servers, folder, narrator, signal });
     return code;
   } finally {
-    await hosts?.clean().catch((error: unknown) => say(`cleaning up: ${error}`));
+    await hosts?.clean().catch((error: unknown) => say(`what was made on the given servers is still there: ${error}`));
     await servers.close();
     if (code === 0) rmSync(folder, { recursive: true, force: true });
-    else say(`ledger, images and logs are kept in ${folder}`);
+    else
+      say(`kept for a look: ${folder} (${SERVE_LOG} is what dray serve logged, ${LEDGER} what the application wrote)`);
   }
 }
 
-type Run = { readonly options: DemoOptions; readonly folder: string; readonly signal: AbortSignal };
-
 async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
-  const { options, folder, signal } = run;
+  const { options, folder, narrator, signal } = run;
+  const { say } = narrator;
+  const ledgerFile = join(folder, LEDGER);
   const tenants = SOURCE_TENANTS.slice(0, options.cutovers);
-  const token = randomBytes(16).toString("hex");
-  const ledgerFile = join(folder, "ledger.jsonl");
-  await seed(hosts.addresses, options, folder);
+  await seed(hosts.addresses, run);
   signal.throwIfAborted();
+  const { moves, application } = await moveUnderLoad(hosts, run, tenants, ledgerFile);
 
+  const damage = await damageFor(hosts.addresses, options, ledgerFile);
+  if (damage !== null) say(`sabotage: ${damage.table} ${damage.key} on the ${damage.side} is altered by plain SQL`);
+  narrator.part("the check, by SQL and the application's ledger alone: every row of both sides");
+  const result = await check({ servers: hosts.addresses, imageFolder: folder, ledgerFile, moved: tenants });
+  const ledger = readLedger(ledgerFile);
+  const { seconds } = application;
+  const weak = weaknesses({ ledger, moves, tps: options.tps, seconds });
+  const report = makeReport({ options, moves, seconds, result, ledger });
+  printReport({ report, result, weak, damage, moves, ledger, application, say });
+  const code = exitCode(result, weak);
+  if (code === 0) narrator.part("all is well: nothing lost, nothing different, no neighbour touched");
+  if (code === 1) narrator.part("FAILED: the rows named above are not as they must be");
+  if (code === 3)
+    narrator.part("nothing is wrong, but too little was written to prove it: a quieter machine, or --tps");
+  if (options.output === "json") process.stdout.write(`${JSON.stringify(report)}\n`);
+  return code;
+}
+
+/** Router and application run from before the first move until after the last. */
+async function moveUnderLoad(hosts: Hosts, run: Run, tenants: readonly string[], ledgerFile: string): Promise<Moved> {
+  const { options, folder, narrator, signal } = run;
+  const { say } = narrator;
+  const token = randomBytes(16).toString("hex");
   let router: Child | null = null;
-  let application: ApplicationHandle | null = null;
-  let moves: DriveResult[];
-  let seconds: number;
+  let handle: ApplicationHandle | null = null;
   try {
+    narrator.part("a live system: a router that knows where each tenant lives, an application that asks it");
     router = await startRouter({ journalFile: join(folder, "router.jsonl"), token });
-    const app = await startApplication({
+    const application = await startApplication({
       ...hosts.forApplication,
       routerUrl: router.url,
       ledgerFile,
@@ -67,69 +112,48 @@ async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
       seed: options.seed,
       focus: tenants[0] ?? "",
     });
-    application = app;
-    say(`the application writes ${options.tps} transactions a second, for all tenants, on both sides`);
-    moves = await drive({
+    handle = application;
+    say(`${options.tps} transactions a second for all tenants on both sides, half of them for the one that moves`);
+    narrator.part("the move, by the product's own commands");
+    const written = (tenant: string, side: "source" | "target", least: number): Promise<void> =>
+      waitForWrites({ application, tenant, side, count: least + SPARE_WRITES, say, signal });
+    const moves = await drive({
       folder,
       token,
       tenants,
       say,
       signal,
+      guard: run.servers.guard(),
       servers: hosts.forProduct,
       administrator: hosts.addresses.source,
       routerUrl: router.url,
       log: hosts.log,
       productSchema: hosts.productSchema,
-      beforeMove: (tenant) => app.focus(tenant),
-      beforeCutover: (tenant) => written(app, tenant, "source", MIN_WHILE_STREAMING + SPARE_WRITES, signal),
+      beforeMove: (tenant) => application.focus(tenant),
+      beforeCutover: (tenant) => written(tenant, "source", MIN_WHILE_STREAMING),
       afterSwitch: async (tenant) => {
-        await written(app, tenant, "target", MIN_AFTER_SWITCH + SPARE_WRITES, signal);
-        await sleep(SECONDS_AFTER_SWITCH * 1000);
+        await Promise.all([written(tenant, "target", MIN_AFTER_SWITCH), sleep(SECONDS_AFTER_SWITCH * 1000)]);
       },
-      stray: options.sabotage === "stray" ? (tenant) => app.stray(tenant) : null,
+      stray: options.sabotage === "stray" ? (tenant) => application.stray(tenant) : null,
     });
-    seconds = (await app.settle()).seconds;
+    return { moves, application: await application.settle() };
   } finally {
-    await application?.stop();
+    await handle?.stop();
     await router?.stop();
   }
-
-  const damage = await damageFor(hosts.addresses, options, ledgerFile);
-  say("checking every row of both sides against image and ledger");
-  const result = await check({ servers: hosts.addresses, imageFolder: folder, ledgerFile, moved: tenants });
-  const ledger = readLedger(ledgerFile);
-  const weak = weaknesses({ ledger, moves, tps: options.tps, seconds });
-  const report = makeReport({ options, moves, seconds, result, ledger });
-  printReport({ report, result, weak, damage, moves, ledger, say });
-  if (options.output === "json") process.stdout.write(`${JSON.stringify(report)}\n`);
-  return exitCode(result, weak);
 }
 
-async function seed(addresses: Hosts["addresses"], options: DemoOptions, folder: string): Promise<void> {
-  say(
-    `seed ${options.seed}: ${options.rows.toLocaleString("en")} rows on the source, 60% of them ${SOURCE_TENANTS[0]}'s`,
+async function seed(addresses: Hosts["addresses"], { options, folder, narrator }: Run): Promise<void> {
+  const { rows, seed: number } = options;
+  narrator.part("data: users, orders and invoices in tables that all tenants share");
+  const [source, target] = await Promise.all(
+    SIDES.map((side) => seedSide({ address: addresses[side], side, rows, seed: number })),
   );
-  const sides = (["source", "target"] as const).map((side) =>
-    seedSide({ address: addresses[side], side, rows: options.rows, seed: options.seed }),
-  );
-  await Promise.all(sides);
+  const first = SOURCE_TENANTS[0];
+  narrator.say(`source: ${count(source?.rows ?? 0)} rows of ${SOURCE_TENANTS.join(", ")}, 60% of them ${first}'s`);
+  narrator.say(`target: ${count(target?.rows ?? 0)} rows of ${TARGET_TENANTS.join(", ")}; seed ${number}`);
   await takeImage({ servers: addresses, folder });
-}
-
-/** Resolves when so many more writes of the tenant are acknowledged at that side. */
-async function written(
-  application: ApplicationHandle,
-  tenant: string,
-  side: Side,
-  count: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const acknowledged = async () => (await application.stats()).tenants[tenant]?.acknowledged[side] ?? 0;
-  const goal = (await acknowledged()) + count;
-  while ((await acknowledged()) < goal) {
-    signal.throwIfAborted();
-    await sleep(100);
-  }
+  narrator.say("every row was read once and kept, for the check at the end");
 }
 
 async function damageFor(
@@ -139,55 +163,30 @@ async function damageFor(
 ): Promise<Damage | null> {
   if (options.sabotage === null || options.sabotage === "stray") return null;
   const [tenant = "", neighbour = ""] = [SOURCE_TENANTS[0], TARGET_TENANTS[0]];
-  const damage = await sabotage({ kind: options.sabotage, servers, ledgerFile, tenant, neighbour });
-  say(`sabotage ${options.sabotage}: ${damage.table} ${damage.key} on the ${damage.side}`);
-  return damage;
+  return await sabotage({ kind: options.sabotage, servers, ledgerFile, tenant, neighbour });
 }
 
-/** Of several cutovers the one with the longest pause is shown, and the slowest copy. */
-function makeReport(about: {
-  options: DemoOptions;
-  moves: readonly DriveResult[];
-  seconds: number;
-  result: Awaited<ReturnType<typeof check>>;
-  ledger: ReturnType<typeof readLedger>;
-}): Report {
-  const { options, moves, result, ledger } = about;
-  const longest = moves.toSorted((a, b) => b.pauseMs - a.pauseMs)[0];
-  if (longest === undefined) throw new Error("nothing was moved");
-  return {
-    log: options.log,
-    rows: options.rows,
-    copy_rows_per_s: Math.round(Math.min(...moves.map((move) => move.copyRowsPerSecond))),
-    lag_at_gate_s: Math.max(...moves.map((move) => move.lagAtGateSeconds)),
-    pause_ms: round(longest.pauseMs),
-    app_pause_ms: round(Math.max(...moves.map((move) => appPauseMs(ledger, move.tenant)))),
-    steps: Object.fromEntries(Object.entries(longest.steps).map(([step, ms]) => [step, round(ms)])),
-    acknowledged_writes: result.acknowledgedWrites,
-    unknown_writes: result.unknownWrites,
-    lost_writes: result.lostWrites,
-    differences: result.differences,
-    neighbours_changed: result.neighboursChanged,
-    seconds: round(about.seconds),
-  };
-}
-
-const round = (value: number): number => Math.round(value * 10) / 10;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function main(): Promise<number> {
+  const narrator = new Narrator({ write: (line) => void process.stderr.write(`${line}\n`) });
   const stopped = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) {
-    process.once(name, () => stopped.abort(new Error(`stopped by ${name}`)));
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(name, () => {
+      narrator.say(`${name}: stopping what was started; once more to stop at once`);
+      stopped.abort(new Error(`stopped by ${name}`));
+    });
   }
   try {
-    return await demo(demoOptions(process.argv.slice(2)), stopped.signal);
+    return await demo(demoOptions(process.argv.slice(2)), narrator, stopped.signal);
   } catch (error) {
     if (error instanceof UsageError) {
       process.stderr.write(`${error.message}\n${USAGE}\n`);
       return 2;
     }
-    say(error instanceof ServerUnavailable ? error.message : String((error as Error).stack ?? error));
+    if (stopped.signal.aborted) narrator.part((stopped.signal.reason as Error).message);
+    else if (error instanceof ServerUnavailable) narrator.part(error.message);
+    else narrator.part(`FAILED: ${error instanceof Error ? error.message : String(error)}`);
     return 1;
   }
 }

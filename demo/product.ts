@@ -1,9 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Servers } from "../docker/servers.ts";
 
 const DRAY = fileURLToPath(new URL("../bin/dray.js", import.meta.url));
+/** In the demo's folder: what the server logs. */
+export const SERVE_LOG = "serve.log";
 const READY_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 30_000;
 
@@ -21,11 +24,17 @@ export interface CommandResult {
 export class Product {
   readonly #folder: string;
   readonly #server: ChildProcess;
+  readonly #environment: NodeJS.ProcessEnv;
   readonly #exited: Promise<void>;
 
-  private constructor(options: { readonly folder: string; readonly server: ChildProcess }) {
+  private constructor(options: {
+    readonly folder: string;
+    readonly server: ChildProcess;
+    readonly environment: NodeJS.ProcessEnv;
+  }) {
     this.#folder = options.folder;
     this.#server = options.server;
+    this.#environment = options.environment;
     this.#exited = new Promise((resolve) => options.server.once("exit", () => resolve()));
   }
 
@@ -34,38 +43,39 @@ export class Product {
     readonly folder: string;
     readonly configFile: string;
     readonly environment: Readonly<Record<string, string>>;
+    readonly guard: ReturnType<Servers["guard"]>;
     readonly signal: AbortSignal;
   }): Promise<Product> {
-    const log = openSync(join(options.folder, "serve.log"), "a");
+    const logFile = join(options.folder, SERVE_LOG);
+    const log = openSync(logFile, "a");
+    const { DRAY_URL: _, DRAY_TOKEN: __, ...environment } = options.guard.environment();
     const server = spawn(process.execPath, [DRAY, "serve", "--config", options.configFile], {
       cwd: options.folder,
-      env: { ...process.env, ...options.environment },
+      env: { ...environment, ...options.environment },
       stdio: ["ignore", log, log],
     });
     closeSync(log);
-    const product = new Product({ folder: options.folder, server });
+    if (server.pid !== undefined) options.guard.process(server.pid);
+    const product = new Product({ folder: options.folder, server, environment });
     const until = performance.now() + READY_TIMEOUT_MS;
     for (;;) {
       if (server.exitCode !== null)
-        throw new Error(`dray serve ended at once; see ${join(options.folder, "serve.log")}`);
+        throw new Error(`dray serve ended at once with ${server.exitCode}; its last words:\n${lastWords(logFile)}`);
       const { code } = await product.run(["list", "--json"], options.signal);
       if (code === 0) return product;
       if (performance.now() > until) {
         await product.stop();
-        throw new Error(`dray serve does not answer; see ${join(options.folder, "serve.log")}`);
+        throw new Error(`dray serve does not answer; its last words:\n${lastWords(logFile)}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 200));
     }
-  }
-
-  get pid(): number {
-    return this.#server.pid ?? 0;
   }
 
   run(args: readonly string[], signal: AbortSignal): Promise<CommandResult> {
     return new Promise((resolve, reject) => {
       const child = spawn(process.execPath, [DRAY, ...args], {
         cwd: this.#folder,
+        env: this.#environment,
         stdio: ["ignore", "pipe", "pipe"],
         signal,
       });
@@ -91,6 +101,10 @@ export class Product {
     await this.#exited;
     clearTimeout(timer);
   }
+}
+
+function lastWords(file: string): string {
+  return readFileSync(file, "utf8").trimEnd().split("\n").slice(-5).join("\n");
 }
 
 /** The whole output, or its last line: a command that shows progress prints its answer last. */

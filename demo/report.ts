@@ -4,10 +4,12 @@ import type { LedgerEntry } from "./ledger.ts";
 /** When, by the wall clock of this machine, the product said it was where with one tenant. */
 export interface MoveTimes {
   readonly tenant: string;
-  /** The start mark is committed: the lane's history begins. */
-  readonly startedAtMs: number;
+  /** The source committed the start mark: the lane's history begins. */
+  readonly startMarkAtMs: number;
+  /** The source committed the mark that ends the last chunk. */
+  readonly lastChunkAtMs: number;
   /** The last chunk is in the target: from here on only the stream. */
-  readonly copiedAtMs: number;
+  readonly streamingAtMs: number;
   /** The cutover began: the fence may be there from now on. */
   readonly cutoverAtMs: number;
 }
@@ -59,7 +61,7 @@ export function weaknesses(options: {
   if (acknowledged.length < least) {
     found.push(`${acknowledged.length} writes acknowledged, less than 80% of the pace (${Math.ceil(least)})`);
   }
-  for (const { tenant, startedAtMs, copiedAtMs, cutoverAtMs } of options.moves) {
+  for (const { tenant, startMarkAtMs, lastChunkAtMs, streamingAtMs, cutoverAtMs } of options.moves) {
     const own = acknowledged.filter((entry) => entry.tenant === tenant);
     const source = own.filter((entry) => entry.side === "source");
     const between = (from: number, to: number) =>
@@ -67,8 +69,8 @@ export function weaknesses(options: {
         ({ acknowledgedAtMs }) => acknowledgedAtMs !== null && acknowledgedAtMs >= from && acknowledgedAtMs < to,
       ).length;
     const stretches = [
-      ["between start mark and last chunk", between(startedAtMs, copiedAtMs), MIN_WHILE_COPYING],
-      ["while streaming", between(copiedAtMs, cutoverAtMs), MIN_WHILE_STREAMING],
+      ["between start mark and last chunk", between(startMarkAtMs, lastChunkAtMs), MIN_WHILE_COPYING],
+      ["while streaming", between(streamingAtMs, cutoverAtMs), MIN_WHILE_STREAMING],
       ["after the switch", own.length - source.length, MIN_AFTER_SWITCH],
     ] as const;
     for (const [name, count, min] of stretches) {

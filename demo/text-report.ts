@@ -1,10 +1,23 @@
 import type { CheckResult } from "./check.ts";
-import type { DriveResult } from "./drive.ts";
+import type { ApplicationStats } from "./children.ts";
 import type { LedgerEntry } from "./ledger.ts";
+import { count } from "./narrator.ts";
+import type { DriveResult } from "./product-answers.ts";
 import { appPauseMs, type Report } from "./report.ts";
 import type { Damage } from "./sabotage.ts";
 
 const FINDINGS_SHOWN = 20;
+
+/** What each step is for, in the words of somebody who sees it for the first time. */
+const STEP_WORDS: Readonly<Record<string, string>> = {
+  fence: "the router refuses the tenant's writes; then the grace",
+  quiesce: "transactions that had begun before have ended",
+  drain: "a first mark has come through to the target",
+  pin: "the fence is confirmed, and expires no more",
+  "drain-again": "a second mark; nothing of the tenant came after the first",
+  commit: "the outcome is written: from here only forward",
+  route: "the router sends the tenant to the target",
+};
 
 /** For people: timelines, what the check saw, and each row that is not as it must be. */
 export function printReport(options: {
@@ -14,25 +27,26 @@ export function printReport(options: {
   readonly damage: Damage | null;
   readonly moves: readonly DriveResult[];
   readonly ledger: readonly LedgerEntry[];
+  readonly application: ApplicationStats;
   readonly say: (text: string) => void;
 }): void {
   const { report, result, moves, ledger, say } = options;
-  for (const move of moves) {
-    say(`cutover of ${move.tenant}, in milliseconds:`);
-    for (const [step, ms] of Object.entries(move.steps)) say(`  ${step.padEnd(16)} ${ms.toFixed(1).padStart(9)}`);
-    say(`  ${"pause".padEnd(16)} ${move.pauseMs.toFixed(1).padStart(9)}`);
-    const seen = appPauseMs(ledger, move.tenant);
-    say(
-      `  ${"seen by the app".padEnd(16)} ${seen.toFixed(1).padStart(9)}  last write at the source to first at the target`,
-    );
-  }
-  const { expected, found } = result.movedRows;
-  say(`${result.rowsCompared.toLocaleString("en")} rows compared; moved: ${found} found, ${expected} expected`);
+  for (const move of moves) printTimeline(move, appPauseMs(ledger, move.tenant), say);
+  const { refused, staleRollbacks, failed } = sums(options.application);
+  say(`the application, in ${report.seconds} s: ${count(report.acknowledged_writes)} writes acknowledged`);
+  say(`  ${count(refused)} refusals behind a fence, each tried again after 5 ms`);
   say(
-    `${report.acknowledged_writes} acknowledged writes in ${report.seconds} s, ${report.unknown_writes} of unknown outcome; ` +
-      `${report.lost_writes} lost, ${report.differences} differences, ${report.neighbours_changed} neighbours changed, ` +
-      `${result.strays} strays`,
+    `  ${count(staleRollbacks)} rolled back, as the router's answer was too old; ${count(failed)} failed and repeated`,
   );
+  say(`  ${count(report.unknown_writes)} of unknown outcome, looked up on both sides`);
+  const { expected, found } = result.movedRows;
+  say(
+    `${count(result.rowsCompared)} rows compared; of what was moved ${count(found)} found, ${count(expected)} expected`,
+  );
+  say(`  ${count(report.lost_writes)} acknowledged writes lost`);
+  say(`  ${count(report.differences)} rows differ`);
+  say(`  ${count(report.neighbours_changed)} rows of other tenants changed`);
+  if (result.strays > 0) say(`  ${result.strays} writes that the source acknowledged behind the fence`);
   for (const { kind, side, table, key, tenant, detail } of result.findings.slice(0, FINDINGS_SHOWN)) {
     say(`${kind}: ${table} ${key} of ${tenant} on the ${side}: ${detail}`);
   }
@@ -45,4 +59,23 @@ export function printReport(options: {
     ({ side, table, key }) => side === damage.side && table === damage.table && key === damage.key,
   );
   say(`the damaged row ${damage.table} ${damage.key} was ${isNamed ? "found and named" : "NOT FOUND"}`);
+}
+
+function printTimeline(move: DriveResult, seenMs: number, say: (text: string) => void): void {
+  const line = (name: string, ms: number, words: string): void =>
+    say(`  ${ms.toFixed(1).padStart(9)} ms  ${name.padEnd(12)} ${words}`.trimEnd());
+  say(`the cutover of ${move.tenant}:`);
+  for (const [step, ms] of Object.entries(move.steps)) line(step, ms, STEP_WORDS[step] ?? "");
+  line("pause", move.pauseMs, "first fence call to last routing answer");
+  line("as seen", seenMs, "by the application: last write at the source to first at the target");
+}
+
+function sums({ tenants }: ApplicationStats): { refused: number; staleRollbacks: number; failed: number } {
+  const sum = { refused: 0, staleRollbacks: 0, failed: 0 };
+  for (const { refused, staleRollbacks, failed } of Object.values(tenants)) {
+    sum.refused += refused;
+    sum.staleRollbacks += staleRollbacks;
+    sum.failed += failed;
+  }
+  return sum;
 }

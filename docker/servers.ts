@@ -22,6 +22,11 @@ export interface Servers extends AsyncDisposable {
   kafka(): Promise<KafkaServer>;
   /** Has everything at hand that `mysql` or `kafka` starts from, downloaded if need be; starts nothing. */
   prepare(kind: "mysql" | "kafka"): Promise<void>;
+  /**
+   * For processes of the caller that must not outlive it either: run them with `environment()`, then hand over their
+   * pid. They are killed with the servers when this process dies; `close()` leaves them to the caller.
+   */
+  guard(): Pick<Guard, "environment" | "process">;
   /** MySQL's own client programs, as they are run here. */
   mysqlTool(name: "mysql" | "mysqldump"): Promise<Program>;
   close(): Promise<void>;
@@ -74,6 +79,10 @@ class LocalServers implements Servers {
 
   async prepare(kind: "mysql" | "kafka"): Promise<void> {
     await (kind === "mysql" ? this.#mysqlBinaries() : this.#kafkaJars());
+  }
+
+  guard(): Pick<Guard, "environment" | "process"> {
+    return this.#openGuard();
   }
 
   async mysqlTool(name: "mysql" | "mysqldump"): Promise<Program> {

@@ -33,7 +33,13 @@ const clean: CheckResult = {
   movedRows: { expected: 1, found: 1 },
   findings: [],
 };
-const move: MoveTimes = { tenant: "acme", startedAtMs: 1000, copiedAtMs: 2000, cutoverAtMs: 3000 };
+const move: MoveTimes = {
+  tenant: "acme",
+  startMarkAtMs: 1000,
+  lastChunkAtMs: 2000,
+  streamingAtMs: 2100,
+  cutoverAtMs: 3000,
+};
 
 describe("the exit code", () => {
   test.each([
