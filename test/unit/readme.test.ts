@@ -4,9 +4,11 @@ import { dirname, join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parse } from "yaml";
 import { z } from "zod";
+import { USAGE as BENCH_USAGE } from "../../bench/options.ts";
 import { COMMANDS, commandNamed } from "../../cli/commands.ts";
 import { readServerConfig } from "../../console/server-config.ts";
 import { ReferenceServer } from "../../cutover/adapters/reference-server.ts";
+import { USAGE as DEMO_USAGE } from "../../demo/options.ts";
 import { systemClock } from "../../pipeline/clock.ts";
 import { checkNames, readManifest } from "../../pipeline/manifest-check.ts";
 import { partNames, partOf, README_PARTS, withPart } from "../setup/readme-parts.ts";
@@ -87,6 +89,14 @@ test("every command that the README shows is one, with its flags", async () => {
       line,
     ).toEqual([]);
   }
+});
+
+test("the options of demo and bench are ones that they take", () => {
+  const flags = (text: string) => [...new Set(text.match(/(?<![\w-])--[a-z][a-z-]*/g))].sort();
+  const shown = section("The two commands");
+  const demo = shown.slice(shown.indexOf("### `npm run demo`"), shown.indexOf("### `npm test`"));
+  expect(flags(demo)).toEqual(flags(DEMO_USAGE.replace("npm run demo -- ", "")));
+  expect(flags(BENCH_USAGE)).toEqual(expect.arrayContaining(flags(section("What it reaches"))));
 });
 
 describe("the HTTP adapter's OpenAPI", () => {
