@@ -12,6 +12,7 @@ export default command({
   }),
   flags: { adapter: "<url>", tenant: "--tenant <key>", to: "--to <cluster>" },
   async run({ api }, body) {
+    const again = `dray adapter test ${body.adapter} --tenant ${body.tenant} --to ${body.to}`;
     const report = await api.post<AdapterReport>("/v1/adapters/test", body);
     const lines = report.checks.flatMap((check) => {
       const line = `${check.verdict === "passed" ? "passed" : "FAILED"}  ${check.id}: ${check.finding} (${check.rule})`;
@@ -21,7 +22,7 @@ export default command({
     return {
       lines: [...lines, summary],
       json: report,
-      next: report.passed ? ["dray preflight"] : ["dray adapter test"],
+      next: report.passed ? ["dray preflight"] : [again],
       exitCode: report.passed ? EXIT.done : EXIT.failed,
     };
   },

@@ -104,7 +104,6 @@ function tlsField({ readFile }: SecretSource) {
   return z
     .strictObject({
       ca: z.string().min(1).optional().describe("The authority's PEM file; the system's own where absent"),
-      servername: z.string().min(1).optional().describe("The name in the certificate, where it is not the host"),
       verify: z.boolean().default(true).describe("false accepts any certificate"),
     })
     .transform((entry, context): TlsConfig => {
@@ -116,7 +115,7 @@ function tlsField({ readFile }: SecretSource) {
         const remedy = "Name a readable PEM file, relative to this file.";
         context.addIssue({ code: "custom", message, path: ["ca"], params: { remedy } });
       }
-      return { ca, servername: entry.servername ?? null, verify: entry.verify };
+      return { ca, verify: entry.verify };
     });
 }
 

@@ -1,5 +1,5 @@
 import { withBackoff } from "../pipeline/backoff.ts";
-import { DrayError } from "../pipeline/errors.ts";
+import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
 import { commitPoint, refuseCommitted } from "./cutover-run.ts";
 import type { Move } from "./move.ts";
 
@@ -62,6 +62,11 @@ async function removeCopied(move: Move, by: string, signal: AbortSignal): Promis
  */
 export async function closeMove(move: Move, by: string): Promise<readonly string[]> {
   move.require("close");
+  // Whoever closes has read the alarms; the journal keeps what they said.
+  for (const { code, message, times } of await move.context.alarms.of(move.name)) {
+    await move.note("alarm-closed", { code, message, times }, by);
+    await move.context.alarms.clear(move.name, code as ErrorCode);
+  }
   const sql = move.lanes.all.flatMap(({ source, store }) => store.pair.removalSql(source));
   await move.lanes.drop();
   await move.setDetails({ problem: null });
@@ -89,6 +94,7 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
       await runtime.close(signal);
       runtime.start();
     }
+    await context.fencing().retire(generation, signal, (error) => warn(move, "a fence", error));
   } else {
     if (committed) throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     if (sides.unread.length > 0)
@@ -102,7 +108,7 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
     }
   }
   await move.setDetails({ problem: null });
-  await context.alarms.clear(move.name, "ROUTE_AMBIGUOUS");
+  for (const code of ["ROUTE_AMBIGUOUS", "CUTOVER_HELD"] as const) await context.alarms.clear(move.name, code);
   await move.advance(event, { generation, owner }, by);
 }
 

@@ -127,6 +127,9 @@ export class MoveLanes {
       closeInTarget: (signal) => store.pair.targetControl.closeLane(lane, signal),
       onCopied: () => this.#events.onCopied(lane),
       onStray: (stray) => this.#onStray(source, store, stray),
+      onCarried: () => {
+        void this.#context.alarms.clear(this.#context.journal.move.name, "STRAY_WRITE");
+      },
       onStopped: (half, error) => {
         const code = isDrayError(error) ? error.code : "INTERNAL";
         this.#context.logger.error({ lane, half, code, error: reasonOf(error) }, `${half} of ${lane} has stopped`);

@@ -31,7 +31,7 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     lanes: move.lanes.all.map((lane) => laneStatus(lane, move.phase, pace)),
     attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
     ...NOT_YET,
-    next: nextCommands(name, move.phase, problem?.code ?? null),
+    next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
   };
 }
 
@@ -89,7 +89,7 @@ function withRemedy(problem: { readonly code: string; readonly message: string; 
 }
 
 /** What makes sense now, most useful first (K4). */
-export function nextCommands(name: string, phase: Phase, problem: string | null): readonly string[] {
+export function nextCommands(name: string, phase: Phase, codes: readonly string[]): readonly string[] {
   const status = `dray status ${name} --watch`;
   switch (phase) {
     case "planned":
@@ -100,13 +100,15 @@ export function nextCommands(name: string, phase: Phase, problem: string | null)
     case "streaming":
       return [`dray cutover ${name} --dry-run`, `dray cutover ${name}`, status, `dray abort ${name}`];
     case "cutting-over":
+      if (codes.includes("CUTOVER_HELD"))
+        return [status, `dray resolve ${name} --owner from`, `dray resolve ${name} --owner to`];
       return [status, `dray journal ${name}`];
     case "watching":
       return [status, `dray close ${name}`];
     case "paused":
       return [`dray resume ${name}`, `dray abort ${name}`];
     case "failed":
-      if (problem === "ROUTE_AMBIGUOUS") return [`dray retry ${name}`, `dray resolve ${name} --owner to`, status];
+      if (codes.includes("ROUTE_AMBIGUOUS")) return [`dray retry ${name}`, `dray resolve ${name} --owner to`, status];
       return [`dray retry ${name}`, `dray recopy ${name}`, `dray log ${name}`, `dray abort ${name}`];
     case "aborting":
       return [status];

@@ -1,4 +1,4 @@
-import { reasonOf } from "../pipeline/backoff.ts";
+import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
@@ -38,6 +38,7 @@ export class Move {
   readonly lanes: MoveLanes;
   #busy: { readonly by: string; readonly command: string } | null = null;
   #steps: Promise<unknown> = Promise.resolve();
+  readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
 
   constructor(context: MoveContext) {
@@ -150,9 +151,7 @@ export class Move {
 
   async retry(by: string): Promise<void> {
     await this.advance("retry", {}, by);
-    const solved = this.details.problem?.code;
-    await this.setDetails({ problem: null });
-    if (solved !== undefined) await this.context.alarms.clear(this.name, solved as ErrorCode);
+    await this.#solved();
     for (const runtime of this.lanes.runtimes) runtime.start();
     await this.#copied();
   }
@@ -174,6 +173,7 @@ export class Move {
     if (table !== null) {
       const chosen = this.lanes.all.find(({ source }) => source.tables.some(({ id }) => id === table));
       if (chosen === undefined) throw new DrayError("TABLE_UNKNOWN", { table });
+      if ("capture" in chosen.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table });
       await this.advance("recopy", { table }, by);
       await chosen.runtime.recopy([table]);
       return;
@@ -183,8 +183,10 @@ export class Move {
     for (const { store, source } of this.lanes.all) await store.pair.targetControl.closeLane(source.lane, signal);
     await this.lanes.drop();
     await this.lanes.create(generation, generation, signal);
-    await this.setDetails({ skipped: [], problem: null });
+    await this.#solved();
+    await this.setDetails({ skipped: [] });
     await this.lanes.open("carrying");
+    if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
   }
 
   /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
@@ -197,6 +199,7 @@ export class Move {
   }
 
   async stop(): Promise<void> {
+    this.#life.abort(new Error("the server stops"));
     await this.lanes.stop("the server stops");
   }
 
@@ -215,13 +218,22 @@ export class Move {
     if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
   }
 
+  /** What needed a person has been done; its alarm goes with it. */
+  async #solved(): Promise<void> {
+    const { problem } = this.details;
+    await this.setDetails({ problem: null });
+    if (problem !== null) await this.context.alarms.clear(this.name, problem.code as ErrorCode);
+  }
+
+  /** Nobody says it a second time: where the control store's disk is full, the step waits for room. */
   #inBackground(work: () => Promise<void>): void {
-    work().catch((error: unknown) => {
-      this.context.logger.error(
-        { move: this.name, error: reasonOf(error) },
-        "a step of the move could not be journalled",
-      );
-    });
+    const { logger } = this.context;
+    const { signal } = this.#life;
+    const tell = (error: unknown) => {
+      if (signal.aborted) return;
+      logger.error({ move: this.name, error: reasonOf(error) }, "a step of the move could not be journalled");
+    };
+    withBackoff(work, { signal, onRetry: tell }).catch(tell);
   }
 
   /** The journal compares and sets: steps of this process must not race each other. */

@@ -12,7 +12,7 @@ export type ReportParts = {
 export function preflightReport({ request, file, checks }: ReportParts): PreflightReport {
   const passed = !refuses(file) && !hasErrors(checks);
   const { manifestFile, tenant, from, to } = request;
-  const options = `--manifest ${manifestFile} --tenant ${tenant} --from ${from} --to ${to}`;
+  const options = [`--manifest`, manifestFile, `--tenant`, tenant, `--from`, from, `--to`, to].map(shellWord).join(" ");
   const fixable = checks.some(({ fixSql }) => fixSql !== undefined && fixSql.length > 0);
   const again = `dray preflight ${options}`;
   return {
@@ -20,6 +20,11 @@ export function preflightReport({ request, file, checks }: ReportParts): Preflig
     findings: [...file.map(ofFile), ...checks].sort((a, b) => rank(a) - rank(b)),
     next: passed ? [`dray start ${options}`] : [...(fixable ? [`${again} --fix-sql`] : []), again],
   };
+}
+
+/** As a shell takes it for one word. */
+function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 function ofFile({ severity, place, message, remedy }: FileFinding): Finding {

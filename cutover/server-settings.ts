@@ -29,7 +29,6 @@ export type TokenConfig = { readonly name: string; readonly role: Role; readonly
 export type TlsConfig = {
   /** PEM; null: the system's own authorities. */
   readonly ca: string | null;
-  readonly servername: string | null;
   readonly verify: boolean;
 };
 

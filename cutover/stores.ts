@@ -12,7 +12,7 @@ export type ClusterAddress = {
   readonly port: number;
   readonly user: string;
   readonly password: string;
-  readonly tls: { readonly ca: string | null; readonly servername: string | null; readonly verify: boolean } | null;
+  readonly tls: { readonly ca: string | null; readonly verify: boolean } | null;
   readonly draySchema: string;
 };
 

@@ -117,6 +117,10 @@ export const PROBLEMS = {
     retry: "never",
     remedy: "A later version of dray has written control.db: go on with that version, or use a new --data-dir.",
   },
+  CONTROL_STORE_UNAVAILABLE: {
+    retry: "backoff",
+    remedy: "control.db cannot be written: free space on the data folder's disk, or mend it. It is tried again.",
+  },
   REQUEST_INVALID: { retry: "never", remedy: "Mend what is named; /openapi.json describes every request." },
   UNAUTHORIZED: {
     retry: "never",
@@ -214,6 +218,11 @@ export const PROBLEMS = {
     retry: "never",
     remedy: "Give a --name of letters, digits, dot, dash and underscore, 100 at most.",
   },
+  RECOPY_NEEDS_CAPTURE: {
+    retry: "never",
+    remedy:
+      "The lane's capture has stopped, so one table cannot be copied again: `dray recopy` the move, or `dray retry` it.",
+  },
   TABLE_UNKNOWN: { retry: "never", remedy: "`dray status` lists the tables of the move, as schema.table." },
   OWNER_UNPROVEN: {
     retry: "never",
@@ -227,7 +236,8 @@ export const PROBLEMS = {
   },
   CUTOVER_HELD: {
     retry: "backoff",
-    remedy: "Bring back what is named: it is tried until it answers. If it never will, `dray resolve --owner from|to`.",
+    remedy:
+      "Bring back what is named: it is tried until it answers. `dray resolve` decides where both sides can be read.",
   },
   RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
   STRAY_WRITE: {

@@ -122,6 +122,9 @@ class Kit {
     await this.#expectRead("route-read-back", call, ["routed"]);
     await this.#expectRefused("fence-after-route-refused", this.#fence(call), REMEDIES.route);
     await this.#expectRefused("unfence-after-route-refused", this.#adapter.unfence(call, this.#signal), REMEDIES.route);
+    // A cutover routes and then retires, often at one URL; one that a crash cut short repeats both.
+    await this.#expectDone("retire-after-route", this.#adapter.retire(call, this.#signal), REMEDIES.retire);
+    await this.#expectDone("route-after-retire-repeated", this.#adapter.route(call, this.#signal), REMEDIES.repeat);
   }
 
   async retireHolds(): Promise<void> {

@@ -39,6 +39,8 @@ export type LaneRuntimeOptions = {
   readonly onCopied: () => void;
   /** Behind the seal; an alarm is durable when it resolves. */
   readonly onStray: (stray: Stray) => Promise<void>;
+  /** What was told as stray before goes its way after all: the seal was lifted. */
+  readonly onCarried: () => void;
   /** A final error stopped one half; the other goes on. */
   readonly onStopped: (half: Half, error: unknown) => void;
 };
@@ -192,7 +194,9 @@ export class LaneRuntime implements AttemptLane {
   }
 
   release(): void {
+    const held = this.held();
     this.#capture.release();
+    if (held > 0) this.#options.onCarried();
   }
 
   async close(signal: AbortSignal): Promise<void> {

@@ -65,7 +65,7 @@ clusters:
     port: 3307
     user: dray
     password: \${env:EU1}
-    tls: {ca: ca.pem, servername: db.internal}
+    tls: {ca: ca.pem}
     dray_schema: dray_eu1
 log:
   kind: kafka
@@ -90,14 +90,14 @@ lease_ms: 5000
     listen: { kind: "tcp", host: "127.0.0.1", port: 7070 },
     tokens: [{ name: "ann", role: "operate", token: "pw-one" }],
     clusters: {
-      eu1: { port: 3307, draySchema: "dray_eu1", tls: { ca: "PEM", servername: "db.internal", verify: true } },
+      eu1: { port: 3307, draySchema: "dray_eu1", tls: { ca: "PEM""db.internal", verify: true } },
     },
     log: {
       kind: "kafka",
       brokers: ["k1:9092", "k2:9092"],
       topicPrefix: "moves",
       replicationFactor: 2,
-      tls: { ca: null, servername: null, verify: true },
+      tls: { ca: null, verify: true },
       sasl: { mechanism: "scram-sha-512", username: "dray", password: "kafka-pw" },
     },
     adapters: {
