@@ -90,7 +90,7 @@ lease_ms: 5000
     listen: { kind: "tcp", host: "127.0.0.1", port: 7070 },
     tokens: [{ name: "ann", role: "operate", token: "pw-one" }],
     clusters: {
-      eu1: { port: 3307, draySchema: "dray_eu1", tls: { ca: "PEM""db.internal", verify: true } },
+      eu1: { port: 3307, draySchema: "dray_eu1", tls: { ca: "PEM", verify: true } },
     },
     log: {
       kind: "kafka",
