@@ -194,6 +194,7 @@ export class Attempt {
     await probe("cutover.after-route");
     await Promise.all([noted, closing]);
     await fencing.retire(generation, signal, (error) => this.#options.onHeld("route", error));
+    await probe("cutover.after-retire");
     return result;
   }
 

@@ -30,6 +30,7 @@ export const PROBES = [
   "cutover.after-home-commit",
   "cutover.after-target-commit",
   "cutover.after-route",
+  "cutover.after-retire",
   "cutover.before-abort-outcome",
   "cutover.after-abort-outcome",
   "cutover.after-unfence",

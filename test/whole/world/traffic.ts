@@ -81,6 +81,7 @@ export class Traffic {
       } catch (error) {
         // Servers stop and start in some tests; the ledger has set aside what became unknown.
         if (!isLost(error)) this.#failures.push(error);
+        for (const side of ["a", "b"] as const) this.#drop(worker, side);
         await sleep(50);
       }
       await sleep(this.#options.pauseMs * random.next() * 2);
@@ -121,7 +122,7 @@ export class Traffic {
         return;
       }
     } catch (error) {
-      if (!isExpected(error)) throw this.#dropped(worker, where.home, error);
+      if (!isExpected(error)) throw error;
       await connection.query("ROLLBACK");
       return;
     }
@@ -129,7 +130,7 @@ export class Traffic {
       await connection.query("COMMIT");
     } catch (error) {
       ledger.lose(effects);
-      throw this.#dropped(worker, where.home, error);
+      throw error;
     }
     ledger.commit(effects);
     if (large) {
@@ -162,17 +163,18 @@ export class Traffic {
     const name = `${worker}${side}`;
     const known = this.#connections.get(name);
     if (known) return known;
-    const connection = await createConnection({ ...this.#options.servers[side], timezone: "Z", charset: "utf8mb4" });
+    const { host, port, user, password } = this.#options.servers[side];
+    const connectAttributes = { world: this.#options.schema };
+    const connection = await createConnection({ host, port, user, password, connectAttributes, charset: "utf8mb4" });
     connection.on("error", () => this.#connections.delete(name));
     await connection.query("SET time_zone = '+00:00', innodb_lock_wait_timeout = 3");
     this.#connections.set(name, connection);
     return connection;
   }
 
-  #dropped(worker: number, side: Side, error: unknown): unknown {
+  #drop(worker: number, side: Side): void {
     this.#connections.get(`${worker}${side}`)?.destroy();
     this.#connections.delete(`${worker}${side}`);
-    return error;
   }
 }
 

@@ -35,7 +35,7 @@ const TRUST_MS = 40;
 export class World {
   readonly schema: string;
   readonly ledger = new Ledger();
-  readonly admin: Readonly<Record<Side, Connection>>;
+  readonly admin: Record<Side, Connection>;
   readonly proxy: AdapterProxy;
   readonly heldAtTarget = new Set<string>();
   readonly folder: string;
@@ -159,6 +159,12 @@ export class World {
     return { a: await read("a"), b: await read("b") };
   }
 
+  /** After a server was down. */
+  async reconnect(side: Side): Promise<void> {
+    this.admin[side].destroy();
+    this.admin[side] = await connect(this.#options.servers[side]);
+  }
+
   async close(): Promise<void> {
     for (const side of ["a", "b"] as const) {
       const admin = await connect(this.#options.servers[side]);
@@ -209,13 +215,9 @@ export class World {
   }
 }
 
-async function connect(address: Address): Promise<Connection> {
-  const connection = await createConnection({
-    ...address,
-    timezone: "Z",
-    charset: "utf8mb4",
-    multipleStatements: true,
-  });
+async function connect({ host, port, user, password }: Address): Promise<Connection> {
+  const connection = await createConnection({ host, port, user, password, charset: "utf8mb4" });
+  connection.on("error", () => {});
   await connection.query("SET time_zone = '+00:00'");
   return connection;
 }

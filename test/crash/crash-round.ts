@@ -1,0 +1,120 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { expect } from "vitest";
+import type { LogConfig } from "../../cutover/server-settings.ts";
+import type { ProbeName } from "../../pipeline/probe.ts";
+import { countRows, differences } from "../whole/world/compare.ts";
+import { cutoverOnceOpen, phase } from "../whole/world/driver.ts";
+import type { World } from "../whole/world/world.ts";
+import { ChildDied, ChildDriver } from "./child-driver.ts";
+
+/** How far a move is driven so that its process comes to the place where it dies. */
+export type Route =
+  /** Start, copy, stream, cut over. */
+  | "forward"
+  /** As forward, but the fence cannot be pinned: the first attempt is aborted. */
+  | "attempt-aborted"
+  /** Start, copy, stream, then the move is ended by the operator. */
+  | "abort";
+
+export type Round = {
+  readonly world: World;
+  readonly tenant: string;
+  readonly place: ProbeName;
+  readonly hit: number;
+  readonly route: Route;
+  readonly log?: LogConfig;
+};
+
+/**
+ * One process dies at the place, another goes on with its data folder and brings the move to its end; then both sides
+ * are compared by SQL. False where the place was not reached so often before the move was at its end.
+ */
+export async function crashRound({ world, tenant, place, hit, route, log }: Round): Promise<boolean> {
+  const installation = world.installation();
+  const config = world.config(installation, log);
+  const manifest = world.manifest();
+  const traffic = world.traffic({
+    seed: hit,
+    workers: 2,
+    pauseMs: 20,
+    tenants: [tenant, ...(await neighbours(world))],
+  });
+  world.heldAtTarget.add(tenant);
+  world.proxy.decide = ({ action }) => {
+    return route === "attempt-aborted" && action === "pin" ? { kind: "status", status: 500 } : { kind: "pass" };
+  };
+  traffic.start();
+  const doomed = new ChildDriver({ config, manifest, dieAt: { place, hit } });
+  try {
+    await doomed.ready();
+    await doomed.start(tenant);
+    await phase(doomed, "streaming");
+    if (route === "abort") await doomed.act("abort");
+    else await cutoverOnceOpen(doomed);
+    // Places behind the last answer are reached a moment later.
+    for (let waited = 0; doomed.isAlive && waited < 1_000; waited += 20) await sleep(20);
+  } catch (error) {
+    if (!(error instanceof ChildDied)) {
+      await doomed.kill();
+      await traffic.stop();
+      throw error;
+    }
+  }
+  const reached = !doomed.isAlive;
+  if (reached) expect(await doomed.diedAt()).toBe(place);
+  else await doomed.kill();
+  world.proxy.decide = () => ({ kind: "pass" });
+  const survivor = new ChildDriver({ config, manifest, dieAt: null });
+  try {
+    await survivor.ready();
+    const end = await bringToEnd(survivor, route);
+    await traffic.stop();
+    await expectOneHome({ world, tenant, end, draySchema: installation.draySchema });
+  } finally {
+    await survivor.kill();
+    await traffic.stop().catch(() => {});
+  }
+  return reached;
+}
+
+async function neighbours(world: World): Promise<string[]> {
+  return ["ACME", "delta"].filter((tenant) => world.tenants.includes(tenant));
+}
+
+/** Whatever the journal and the outcomes say, the move can be ended without anybody touching a database. */
+async function bringToEnd(driver: ChildDriver, route: Route): Promise<"watching" | "aborted"> {
+  for (;;) {
+    const status = await phase(driver, "streaming", "watching", "aborted");
+    if (status.phase === "watching" || status.phase === "aborted") return status.phase;
+    if (route === "abort") await driver.act("abort");
+    else {
+      const result = await cutoverOnceOpen(driver);
+      if (result.outcome === "refused") throw new Error(`the gate stays closed: ${result.reason}`);
+    }
+  }
+}
+
+async function expectOneHome(options: {
+  readonly world: World;
+  readonly tenant: string;
+  readonly end: "watching" | "aborted";
+  readonly draySchema: string;
+}): Promise<void> {
+  const { world, tenant, end, draySchema } = options;
+  const home = await world.homeOf(tenant);
+  const outcomes = await world.outcomes(draySchema);
+  const committed = (side: "a" | "b") => outcomes[side].filter((row) => row.endsWith("COMMITTED"));
+  if (end === "aborted") {
+    expect(await countRows(world, "b", tenant)).toBe(0);
+    expect(home).toEqual({ home: "a", mayWrite: true });
+    expect([...committed("a"), ...committed("b")]).toEqual([]);
+    return;
+  }
+  // The retire of the old home may still be on its way; the tenant writes at the new one before it and after it.
+  expect(home).toEqual({ home: "b", mayWrite: true });
+  expect(committed("a")).toHaveLength(1);
+  expect(committed("b")).toEqual(committed("a"));
+  expect(await differences(world, tenant)).toEqual([]);
+  expect(await countRows(world, "b", tenant)).toBeGreaterThan(50);
+  world.ledger.switchHome(tenant, "b");
+}
