@@ -20,8 +20,10 @@ export class WaitReasons {
   /** For `withBackoff`. */
   retrying(what: string): (error: Error, attempt: number) => void {
     return (error, attempt) => {
-      const { server, error: answer } = isDrayError(error) ? error.facts : {};
-      const said = server && answer ? `target ${server} answers ${answer}` : reasonOf(error);
+      const { server, error: answer, message } = isDrayError(error) ? error.facts : {};
+      // The name alone does not say which option, or which table is full.
+      const text = message ? ` (${message})` : "";
+      const said = server && answer ? `target ${server} answers ${answer}${text}` : reasonOf(error);
       this.set(what, `${said}, retry ${attempt}`);
     };
   }
