@@ -29,5 +29,6 @@ export default command({
 
 function lineOf(entry: LogLine): string {
   const tables = Object.entries(entry.tables).map(([table, counts]) => `${table} ${counts}`);
-  return `${entry.seq}  ${entry.kind}  ${tables.join(", ")}  ${entry.storedBytes} B  ${entry.position}`;
+  const at = new Date(entry.committedAtMs).toISOString();
+  return `${entry.seq}  ${at}  ${entry.kind}  ${tables.join(", ")}  ${entry.storedBytes} B  ${entry.position}`;
 }

@@ -51,7 +51,9 @@ function laneLines(lane: LaneStatus): string[] {
 function tableLine(table: TableStatus): string {
   const { rowsCopied, rowsEstimated } = table;
   const share = table.state === "copied" ? 1 : rowsEstimated ? Math.min(0.99, rowsCopied / rowsEstimated) : 0;
-  const of = rowsEstimated === null || table.state === "copied" ? "" : ` of about ${count(rowsEstimated)}`;
+  // The estimate may be far too low; one that has been passed says nothing any more.
+  const isAhead = rowsEstimated !== null && rowsEstimated > rowsCopied && table.state !== "copied";
+  const of = isAhead ? ` of about ${count(rowsEstimated)}` : "";
   return `    ${bar(share)} ${table.table}: ${table.state}, ${count(rowsCopied)}${of} rows`;
 }
 

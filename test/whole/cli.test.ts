@@ -163,6 +163,8 @@ describe("K4: a move by the command line", () => {
     expect(closed.stdout).toContain("DELETE FROM shop.users WHERE tenant_id = 'acme'");
     const log = await dray(["log", "shop-acme", "--bodies", "--json"]);
     expect(json(log)).toMatchObject([{ seq: 1, body: { rows: [[1]] } }]);
+    const headers = await dray(["log", "shop-acme"]);
+    expect(headers.stdout).toContain("1  1970-01-01T00:00:00.000Z  changes  shop.users +1  80 B  u:1-5\n");
   });
 
   test("manifest init writes no file over, check and preflight refuse with 3 and say what to mend", async () => {

@@ -1,0 +1,52 @@
+import { expect, test } from "vitest";
+import { statusLines } from "../../cli/render-status.ts";
+import type { LaneStatus, MoveStatus, TableStatus } from "../../cutover/move-service.ts";
+
+function shown(table: Omit<TableStatus, "table">): string | undefined {
+  const lane: LaneStatus = {
+    lane: "shop-acme.db.1.forward",
+    store: "db",
+    capture: "shared",
+    apply: "running",
+    position: null,
+    tailSeq: null,
+    watermark: null,
+    lagSeconds: null,
+    headroomSeconds: null,
+    tables: [{ table: "shop.users", ...table }],
+    rowsPerSecond: 0,
+    bytesPerSecond: 0,
+    etaSeconds: null,
+    waiting: [],
+    problem: null,
+  };
+  const status: MoveStatus = {
+    move: "shop-acme",
+    manifest: "shop",
+    tenant: "acme",
+    from: "a",
+    to: "b",
+    phase: "copying",
+    generation: 1,
+    alarms: [],
+    problem: null,
+    lanes: [lane],
+    attempt: null,
+    verification: "none",
+    rollback: "none",
+    next: [],
+  };
+  return statusLines(status)
+    .find((line) => line.includes("shop.users"))
+    ?.trim();
+}
+
+test("K4: an estimate of rows is shown until more than it were copied", () => {
+  const bar = (full: number) => `[${"#".repeat(full)}${".".repeat(20 - full)}]`;
+  const copying = (rowsCopied: number, rowsEstimated: number | null) =>
+    shown({ state: "copying", rowsCopied, rowsEstimated });
+  expect(copying(1000, 2000)).toBe(`${bar(10)} shop.users: copying, 1,000 of about 2,000 rows`);
+  expect(copying(2500, 2000)).toBe(`${bar(20)} shop.users: copying, 2,500 rows`);
+  expect(copying(2500, null)).toBe(`${bar(0)} shop.users: copying, 2,500 rows`);
+  expect(shown({ state: "copied", rowsCopied: 5, rowsEstimated: 9 })).toBe(`${bar(20)} shop.users: copied, 5 rows`);
+});
