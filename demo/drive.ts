@@ -99,9 +99,9 @@ class TenantMove {
     const { tenant, say } = this.#options;
     let startMarkAtMs: number | null = null;
     for (;;) {
+      const status = await this.#must(["status", this.#name]);
       // Asked early: what is applied goes from the log after a while.
       startMarkAtMs ??= readLog(await this.#must(["log", this.#name, "--limit", "10"])).startMarkAtMs;
-      const status = await this.#must(["status", this.#name]);
       const { phase, progress, problem } = readStatus(status);
       if (problem !== null) throw new Error(`dray status: ${tenant} stopped\n${problem}`);
       say(`dray status: ${tenant} is ${phase}, ${progress}`);

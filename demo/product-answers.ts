@@ -51,8 +51,10 @@ export function readStatus(json: unknown): StatusFacts {
   const status = json as StatusJson;
   const sum = (of: (lane: LaneJson) => number): number => status.lanes.reduce((total, lane) => total + of(lane), 0);
   const estimated = sum(({ tables }) => tables.reduce((total, table) => total + (table.rowsEstimated ?? 0), 0));
-  const of = status.phase === "copying" && estimated > 0 ? ` of about ${count(estimated)}` : "";
-  const parts = [`${count(rowsCopied(status))}${of} rows copied`];
+  const copied = rowsCopied(status);
+  // The server's guess may be far too low; one that has been passed says nothing any more.
+  const of = status.phase === "copying" && estimated > copied ? ` of about ${count(estimated)}` : "";
+  const parts = [`${count(copied)}${of} rows copied`];
   if (status.phase === "copying") {
     parts.push(`${count(sum(({ rowsPerSecond }) => rowsPerSecond))} rows/s`);
     const eta = status.lanes[0]?.etaSeconds;

@@ -2,9 +2,16 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Kafka, logLevel } from "kafkajs";
 import { createConnection } from "mysql2/promise";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { describeWithMysql, describeWithOwnServers, type SharedMysql } from "../setup/shared-servers.ts";
+import {
+  describeWithKafka,
+  describeWithMysql,
+  describeWithOwnServers,
+  type SharedMysql,
+  sharedMysql,
+} from "../setup/shared-servers.ts";
 
 const DEMO = resolve(import.meta.dirname, "../../demo/main.ts");
 /** So few that a run is short; then the rules about pace and least numbers of writes may make the exit code 3. */
@@ -139,9 +146,16 @@ describeWithOwnServers("npm run demo on servers of its own", ["mysql"], () => {
   });
 });
 
-describeWithOwnServers("npm run demo with Kafka's log", ["mysql", "kafka"], () => {
-  test("one tenant is moved through a broker", async () => {
-    expectWell(await start([...SMALL, "--log", "kafka"], {}).ended, "kafka");
+describeWithKafka("npm run demo with Kafka's log", ({ brokers }) => {
+  test("one tenant is moved through a broker, at which no topic is left", async () => {
+    const env = { ...given(await sharedMysql()), DRAY_TEST_KAFKA_BROKERS: brokers.join(",") };
+    const ended = await start([...SMALL, "--log", "kafka"], env).ended;
+    expectWell(ended, "kafka");
+    const admin = new Kafka({ brokers: [...brokers], logLevel: logLevel.NOTHING }).admin();
+    await admin.connect();
+    const topics = await admin.listTopics();
+    await admin.disconnect();
+    expect(topics.filter((name) => name.startsWith("dray-demo-"))).toEqual([]);
   });
 });
 
