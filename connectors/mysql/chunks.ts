@@ -4,6 +4,7 @@ import type { ChunkBudget, ChunkRows, LaneSource } from "../../pipeline/source.t
 import { type MysqlSession, quoteIdentifier, quoteTable } from "./client.ts";
 import { boundFromKey, boundLiterals } from "./key-bytes.ts";
 import { ChunkText, selectList } from "./load-text.ts";
+import type { RowSpans } from "./row-spans.ts";
 import type { SessionPool } from "./session-pool.ts";
 import { keyColumns, type TableSpec, tableSpec } from "./table-spec.ts";
 import { tenantPredicate } from "./tenant-key.ts";
@@ -11,11 +12,14 @@ import { type SelectMode, selectExpression } from "./values.ts";
 
 /** Until a table's rows have been seen, and where the server does not know either. */
 const GUESSED_ROW_BYTES = 256;
+const GUESSED_CHUNK_BYTES = 1024 * 1024;
 
 /** The tenant's rows by the paging key (W7): index-only probes for the next bound, and one statement a range. */
 export class Chunks {
   readonly #pool: SessionPool;
   readonly #rowBytes = new Map<string, number>();
+  /** What the last chunk came to, and a little more: the next one then grows into its buffer without a copy. */
+  readonly #chunkBytes = new Map<string, number>();
   /** Tables with a JSON value that only the server itself can prove. */
   readonly #proving = new Set<string>();
 
@@ -86,17 +90,11 @@ export class Chunks {
     mode: SelectMode,
     signal: AbortSignal,
   ): Promise<ChunkRows> {
-    const rows = await this.#pool.use(
-      (session) =>
-        session.queryRaw(
-          `SELECT ${selectList(spec, mode)} ${from(spec)} WHERE ${where(spec, source.tenant, range)}`,
-          signal,
-        ),
-      signal,
-    );
-    const known = this.#rowBytes.get(range.table) ?? GUESSED_ROW_BYTES;
-    const text = new ChunkText({ spec, mode, expectedBytes: Math.ceil(rows.length * known * 1.2) + 1024 });
-    for (const row of rows) text.add(row);
+    const text = new ChunkText({ spec, mode, expectedBytes: this.#chunkBytes.get(range.table) ?? GUESSED_CHUNK_BYTES });
+    const sql = `SELECT ${selectList(spec, mode)} ${from(spec)} WHERE ${where(spec, source.tenant, range)}`;
+    const onRow = (row: RowSpans) => text.addSpans(row);
+    await this.#pool.use((session) => session.eachRow({ sql, columns: text.columns, onRow }, signal), signal);
+    this.#chunkBytes.set(range.table, Math.ceil(text.bytes * 1.1) + 1024);
     if (text.rows > 0) this.#rowBytes.set(range.table, Math.max(1, text.bytes / text.rows));
     return { rows: text.rows, bytes: text.bytes, encode: (leaveOut) => text.encode(leaveOut) };
   }

@@ -2,6 +2,7 @@ import { Readable } from "node:stream";
 import mysql from "mysql2/promise";
 import { DrayError } from "../../pipeline/errors.ts";
 import { classifyMysqlError, mysqlError } from "./mysql-errors.ts";
+import { type RowSpansRequest, readRowSpans } from "./row-spans.ts";
 import { readBackStatement, SESSION_SETTINGS, SINK_SETTINGS, setStatement, settingsNotTaken } from "./session.ts";
 
 export { quoteIdentifier, quoteTable } from "./identifier.ts";
@@ -133,6 +134,11 @@ export class MysqlSession {
       signal,
     );
     return rows as unknown as RawRow[];
+  }
+
+  /** As `queryRaw`, for many rows: each is handed over as it lies in its packet. */
+  async eachRow(request: RowSpansRequest, signal?: AbortSignal): Promise<void> {
+    await this.#send(() => readRowSpans(this.#connection, request), signal);
   }
 
   /** As `queryRaw`, row by row with back-pressure; ending early destroys the connection. */

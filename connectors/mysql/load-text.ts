@@ -2,6 +2,7 @@ import type { RawRow } from "./client.ts";
 import { quoteTable } from "./identifier.ts";
 import { keyBytes } from "./key-bytes.ts";
 import type { CanonicalRow } from "./row-codec.ts";
+import type { RowSpans } from "./row-spans.ts";
 import { carriedColumns, keyColumns, type TableSpec } from "./table-spec.ts";
 import { fromSelect, loadCharset, loadTarget, type Normalise, type SelectMode, selectExpression } from "./values.ts";
 
@@ -9,6 +10,8 @@ const TAB = 0x09;
 const LF = 0x0a;
 const BACKSLASH = 0x5c;
 const LETTER_N = 0x4e;
+/** Above this, three searches and one copy are faster than a loop over the bytes. */
+const WORTH_A_SEARCH_BYTES = 256;
 
 /** The columns of a chunk read, in the order in which `ChunkText` and `loadStatement` have them. */
 export function selectList(spec: TableSpec, mode: SelectMode = "plain"): string {
@@ -37,7 +40,6 @@ export function loadStatement(spec: TableSpec): string {
 export class ChunkText {
   readonly #spec: TableSpec;
   readonly #normalise: readonly (Normalise | null)[];
-  readonly #needsWork: boolean;
   #bytes: Buffer;
   #at = 0;
   /** Where each row begins, so that leaving some out need not read the others. */
@@ -46,10 +48,13 @@ export class ChunkText {
   constructor(options: { readonly spec: TableSpec; readonly mode?: SelectMode; readonly expectedBytes?: number }) {
     this.#spec = options.spec;
     this.#normalise = carriedColumns(options.spec).map((column) => fromSelect(column, options.mode));
-    this.#needsWork = this.#normalise.some((normalise) => normalise !== null);
     this.#bytes = Buffer.allocUnsafeSlow(options.expectedBytes ?? 64 * 1024);
   }
 
+  /** Of a row as `selectList` reads it. */
+  get columns(): number {
+    return this.#normalise.length;
+  }
   get rows(): number {
     return this.#starts.length;
   }
@@ -63,12 +68,25 @@ export class ChunkText {
     if (row.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${row.length} values`);
     this.#starts.push(this.#at);
     for (let i = 0; i < count; i++) {
-      let value: Uint8Array | null = row[i] ?? null;
-      if (this.#needsWork) {
-        const normalise = this.#normalise[i];
-        if (normalise) value = normalise(value);
-      }
-      this.#append(value, i === count - 1 ? LF : TAB);
+      const value = row[i] ?? null;
+      const normalise = this.#normalise[i];
+      this.#append(normalise ? normalise(value) : value, i === count - 1 ? LF : TAB);
+    }
+  }
+
+  /** The same, from where the values lie. */
+  addSpans({ bytes, from, to }: RowSpans): void {
+    const count = this.#normalise.length;
+    if (from.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${from.length} values`);
+    this.#starts.push(this.#at);
+    for (let i = 0; i < count; i++) {
+      const terminator = i === count - 1 ? LF : TAB;
+      const start = from[i] as number;
+      const end = to[i] as number;
+      const normalise = this.#normalise[i];
+      if (start < 0) this.#append(normalise ? normalise(null) : null, terminator);
+      else if (normalise) this.#append(normalise(bytes.subarray(start, end)), terminator);
+      else this.#appendSpan(bytes, start, end, terminator);
     }
   }
 
@@ -105,15 +123,18 @@ export class ChunkText {
       this.#bytes[this.#at++] = terminator;
       return;
     }
-    const length = value.length;
-    this.#reserve(2 * length + 1);
+    this.#appendSpan(value, 0, value.length, terminator);
+  }
+
+  #appendSpan(value: Uint8Array, start: number, end: number, terminator: number): void {
+    this.#reserve(2 * (end - start) + 1);
     const out = this.#bytes;
     let at = this.#at;
-    if (length > 256 && !value.includes(BACKSLASH) && !value.includes(TAB) && !value.includes(LF)) {
-      out.set(value, at);
-      at += length;
+    if (end - start > WORTH_A_SEARCH_BYTES && isPlain(value.subarray(start, end))) {
+      out.set(value.subarray(start, end), at);
+      at += end - start;
     } else {
-      for (let i = 0; i < length; i++) {
+      for (let i = start; i < end; i++) {
         const byte = value[i] as number;
         if (byte === TAB || byte === LF || byte === BACKSLASH) out[at++] = BACKSLASH;
         out[at++] = byte;
@@ -129,6 +150,11 @@ export class ChunkText {
     this.#bytes.copy(larger, 0, 0, this.#at);
     this.#bytes = larger;
   }
+}
+
+/** Nothing in it is escaped. */
+function isPlain(value: Uint8Array): boolean {
+  return !value.includes(BACKSLASH) && !value.includes(TAB) && !value.includes(LF);
 }
 
 /** The rows again, for the guarded upsert and for keys; values are views into `body` where nothing was escaped. */

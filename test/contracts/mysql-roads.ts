@@ -73,7 +73,7 @@ export class Roads {
     const order = keyColumns(spec).map((column) => quoteIdentifier(column.name));
     const sql = `SELECT ${selectList(spec, mode)} FROM ${this.table(spec.name)} ORDER BY ${order.join(", ")}`;
     const text = new ChunkText({ spec, mode });
-    for (const row of await this.source.queryRaw(sql)) text.add(row);
+    await this.source.eachRow({ sql, columns: text.columns, onRow: (row) => text.addSpans(row) });
     const { body } = text.encode(new Set());
     return { rows: parseLoadText(spec, body), body };
   }
