@@ -37,7 +37,7 @@ export async function runCutover(
       maxLagSeconds,
       heartbeats: manifest.cutover.heartbeats,
       maxPauseMs,
-      skipped: move.details.skipped.map(({ seq }) => seq),
+      skipped: move.details.skipped.filter(({ tables }) => tables.length > 0).map(({ seq }) => seq),
       blockers: (signal) => blockers(move, signal),
       recheck: (signal) => recheck(move, signal),
     },

@@ -32,6 +32,19 @@ export async function* readLog(move: Move, query: LogQuery, signal: AbortSignal)
   }
 }
 
+/** The tables whose rows an entry holds; null where the log has it no more. */
+export async function tablesOf(
+  move: Move,
+  { lane, seq }: { readonly lane: string | null; readonly seq: number },
+  signal: AbortSignal,
+): Promise<readonly string[] | null> {
+  for await (const found of readLog(move, { lane, afterSeq: seq - 1, limit: 1, bodies: false }, signal)) {
+    if (found.seq !== seq) return null;
+    return found.kind === "changes" || found.kind === "chunk" ? Object.keys(found.tables) : [];
+  }
+  return null;
+}
+
 async function line(move: Move, lane: OpenLane, entry: LogEntry, withBody: boolean): Promise<LogLine> {
   const { header } = entry;
   return {

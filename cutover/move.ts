@@ -6,10 +6,13 @@ import { MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 
+/** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
+export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
+
 /** What the control store keeps of a move beside its phase. */
 export type MoveDetails = {
   /** Seqs that were passed over, by lane, until their tables are copied again (A8). */
-  readonly skipped: readonly { readonly lane: string; readonly seq: number }[];
+  readonly skipped: readonly Skipped[];
   /** The error that needs a person; null where nobody is needed. */
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
@@ -156,11 +159,13 @@ export class Move {
     await this.#copied();
   }
 
-  async skip(lane: string | null, seq: number, by: string): Promise<void> {
+  /** `tables`: what the entry holds; null where the log does not say, so that each may be meant. */
+  async skip(lane: string | null, seq: number, tables: readonly string[] | null, by: string): Promise<void> {
     const chosen = this.lanes.all.find(({ source }) => lane === null || source.lane === lane);
     if (chosen === undefined) throw new DrayError("LANE_UNKNOWN", { lane });
     await this.advance("skip", { lane: chosen.source.lane, seq }, by);
-    await this.setDetails({ skipped: [...this.details.skipped, { lane: chosen.source.lane, seq }] });
+    const open = tables ?? chosen.source.tables.map(({ id }) => id);
+    await this.setDetails({ skipped: [...this.details.skipped, { lane: chosen.source.lane, seq, tables: open }] });
     chosen.runtime.skip(seq);
   }
 
@@ -175,7 +180,15 @@ export class Move {
       if (chosen === undefined) throw new DrayError("TABLE_UNKNOWN", { table });
       if ("capture" in chosen.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table });
       await this.advance("recopy", { table }, by);
+      await this.#solved();
+      // An applier that a foreign row had stopped goes on where it stood, before it gets to the new chunks.
+      chosen.runtime.start();
       await chosen.runtime.recopy([table]);
+      // A8: only now is it durable that the table's skipped rows will come again.
+      const skipped = this.details.skipped.map((each) => {
+        return { ...each, tables: each.tables.filter((open) => open !== table) };
+      });
+      await this.setDetails({ skipped });
       return;
     }
     const generation = await this.context.journal.raiseGeneration(0);
@@ -208,6 +221,8 @@ export class Move {
     if (this.phase !== "copying") return;
     if (!this.lanes.runtimes.every((runtime) => runtime.isCopied)) return;
     await this.advance("copied", {}, "server");
+    const skipped = this.details.skipped.filter(({ tables }) => tables.length > 0);
+    if (skipped.length < this.details.skipped.length) await this.setDetails({ skipped });
   }
 
   async #failed(error: unknown): Promise<void> {

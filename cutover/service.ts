@@ -9,7 +9,7 @@ import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
 import type { JournalEntry } from "./control-store.ts";
 import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
-import { readLog } from "./log-lines.ts";
+import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
 import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
 import { MoveLease } from "./move-lease.ts";
@@ -176,7 +176,9 @@ export class DrayService implements MoveService {
     { by }: Caller,
   ): Promise<ActionResult> {
     const move = this.#move(name);
-    await move.command("skip", by, () => move.skip(target.lane, target.seq, by));
+    await move.command("skip", by, async () => {
+      await move.skip(target.lane, target.seq, await tablesOf(move, target, this.#life.signal), by);
+    });
     return await this.#done(move, `seq ${target.seq} counts as applied without being applied; copy its tables again`);
   }
 
