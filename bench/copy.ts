@@ -3,7 +3,7 @@ import { startChild } from "./child.ts";
 import { compareSides } from "./compare.ts";
 import { dumpAndLoad } from "./dump.ts";
 import { median } from "./figures.ts";
-import type { LimitSettings } from "./limit.ts";
+import type { LimitDone, LimitSettings } from "./limit.ts";
 import type { Usage } from "./process-usage.ts";
 import { openProduct } from "./product.ts";
 import { seedTables } from "./rows.ts";
@@ -17,6 +17,8 @@ const LIMIT_OF_DUMP = 1.2;
 
 type Ours = { readonly rowsPerSecond: number; readonly cpuSecondsPerMillion: number; readonly peakMegabytes: number };
 
+type Limit = Pick<Ours, "rowsPerSecond" | "cpuSecondsPerMillion">;
+
 /** One tenant's rows into empty tables: ours, the limit in TypeScript in four settings, and mysqldump, in turns. */
 export async function measureCopy(run: BenchRun): Promise<Found> {
   const { options, hosts, say } = run;
@@ -24,7 +26,7 @@ export async function measureCopy(run: BenchRun): Promise<Found> {
   await seedTables({ address: hosts.source, rows: options.rows, tenants: 1, seed: options.seed });
   const ours: Ours[] = [];
   const dumps: number[] = [];
-  const limits = new Map<string, number[]>();
+  const limits = new Map<string, Limit[]>();
   for (let round = 0; round < options.repeat; round++) {
     const one = await copyOurs(run, round);
     say(`copy: dray ${rate(one.rowsPerSecond)}, ${one.cpuSecondsPerMillion.toFixed(2)} CPU s a million rows`);
@@ -32,9 +34,9 @@ export async function measureCopy(run: BenchRun): Promise<Found> {
     for (const streams of STREAMS) {
       for (const chunkRows of CHUNK_ROWS) {
         const name = `${streams} + ${streams}, ${chunkRows.toLocaleString("en")} rows`;
-        const rowsPerSecond = await copyLimit(run, { streams, chunkRows });
-        say(`copy: limit ${name}: ${rate(rowsPerSecond)}`);
-        limits.set(name, [...(limits.get(name) ?? []), rowsPerSecond]);
+        const one = await copyLimit(run, { streams, chunkRows });
+        say(`copy: limit ${name}: ${rate(one.rowsPerSecond)}, ${one.cpuSecondsPerMillion.toFixed(2)} CPU s`);
+        limits.set(name, [...(limits.get(name) ?? []), one]);
       }
     }
     const dumped = await copyDump(run);
@@ -44,9 +46,12 @@ export async function measureCopy(run: BenchRun): Promise<Found> {
   return found(run, ours, limits, median(dumps));
 }
 
-function found(run: BenchRun, ours: readonly Ours[], limits: ReadonlyMap<string, number[]>, dump: number): Found {
+function found(run: BenchRun, ours: readonly Ours[], limits: ReadonlyMap<string, Limit[]>, dump: number): Found {
   const required = REQUIRED[run.options.log];
-  const medians = [...limits].map(([name, values]) => ({ name, value: median(values) }));
+  const medians = [...limits].map(([name, values]) => ({
+    name,
+    value: median(values.map((one) => one.rowsPerSecond)),
+  }));
   const limit = medians.toSorted((a, b) => b.value - a.value)[0];
   if (limit === undefined) throw new Error("the limit was not measured");
   const rowsPerSecond = median(ours.map((one) => one.rowsPerSecond));
@@ -115,14 +120,15 @@ async function copyOurs(run: BenchRun, round: number): Promise<Ours> {
   }
 }
 
-async function copyLimit(run: BenchRun, how: { streams: number; chunkRows: number }): Promise<number> {
+async function copyLimit(run: BenchRun, how: { streams: number; chunkRows: number }): Promise<Limit> {
   const { hosts, options } = run;
   await emptySchema(hosts.target);
   const { source, target } = hosts;
   const settings: LimitSettings = { source, target, tenant: TENANT, ...how, idStep: ID_STEP };
-  const { seconds } = await startChild("./limit.ts", settings).message<{ seconds: number }>("done");
-  await compareSides({ what: "copy by the limit", source, target, tenant: null });
-  return allRows(options.rows) / seconds;
+  const { seconds, cpuSeconds } = await startChild("./limit.ts", settings).message<LimitDone>("done");
+  const rows = await compareSides({ what: "copy by the limit", source, target, tenant: null });
+  if (rows !== allRows(options.rows)) throw new Error(`the limit copied ${rows} rows`);
+  return { rowsPerSecond: rows / seconds, cpuSecondsPerMillion: (cpuSeconds * 1e6) / rows };
 }
 
 async function copyDump(run: BenchRun): Promise<number> {

@@ -18,8 +18,6 @@ export interface Hosts {
   readonly versions: readonly string[];
   /** MySQL's own replication, as a third server; started at the first call. */
   replica(): Promise<ServerAddress>;
-  /** On source and target. */
-  setDurability(durability: Durability): Promise<void>;
 }
 
 const OFFSETS = { source: 1, target: 2, replica: 1 } as const;
@@ -52,15 +50,6 @@ export async function openHosts(options: { readonly servers: Servers; readonly b
     replica() {
       replica ??= start("replica").then((server) => follow(address(server), address(source)));
       return replica;
-    },
-    async setDurability(durability) {
-      for (const server of [source, target]) {
-        const connection = await connect(address(server), { inSchema: "not yet" });
-        for (const [name, value] of Object.entries(durable(durability))) {
-          await connection.query(`SET GLOBAL ${name} = ${value}`);
-        }
-        await connection.end();
-      }
     },
   };
 }

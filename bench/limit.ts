@@ -18,6 +18,8 @@ export interface LimitSettings {
   readonly idStep: number;
 }
 
+export type LimitDone = { readonly seconds: number; readonly cpuSeconds: number; readonly peakMegabytes: number };
+
 type Range = { readonly table: TableName; readonly from: number; readonly to: number };
 type Chunk = { readonly table: TableName; readonly text: Buffer };
 

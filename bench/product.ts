@@ -8,7 +8,6 @@ import type { BenchRun } from "./bench-run.ts";
 import { type Child, startChild } from "./child.ts";
 import { DrayApi, type StatusAnswer } from "./dray-api.ts";
 import type { Hosts } from "./hosts.ts";
-import type { Durability } from "./options.ts";
 import { type Usage, usageOf } from "./process-usage.ts";
 import { dropProductSchema, emptySchema, PRODUCT_SCHEMA, SCHEMA, TABLES } from "./schema.ts";
 
@@ -25,8 +24,6 @@ export const FENCE_GRACE_MS = 100;
  */
 export class Product {
   readonly #folder: string;
-  readonly #hosts: Hosts;
-  readonly #durability: Durability;
   readonly #environment: Readonly<Record<string, string>>;
   readonly #profileFolder: string | null;
   readonly #router: Child;
@@ -37,8 +34,6 @@ export class Product {
   private constructor(options: ProductOptions & { readonly router: Child; readonly routerUrl: string; token: string }) {
     const { folder, hosts, routerUrl, token } = options;
     this.#folder = folder;
-    this.#hosts = hosts;
-    this.#durability = options.durability;
     this.#profileFolder = options.profileFolder;
     this.#router = options.router;
     this.routerUrl = routerUrl;
@@ -114,19 +109,14 @@ export class Product {
     return usageOf(pid);
   }
 
-  /**
-   * Starts a tenant's move. Preflight wants servers that outlive a crash (M6); the bench's are relaxed only to be
-   * measured like the peers, so they are durable for just as long as it looks.
-   */
+  /** Starts a tenant's move; resolves once it copies. */
   async begin(tenant: number): Promise<string> {
-    await this.#hosts.setDurability("durable");
     await this.api.post("/v1/moves", {
       manifest: manifestText(),
       tenant: String(tenant),
       from: "source",
       to: "target",
     });
-    await this.#hosts.setDurability(this.#durability);
     return `${SYSTEM}-${tenant}`;
   }
 
@@ -147,7 +137,6 @@ export class Product {
 export interface ProductOptions {
   readonly folder: string;
   readonly hosts: Hosts;
-  readonly durability: Durability;
   readonly tenants: number;
   readonly profileFolder: string | null;
 }
@@ -159,6 +148,8 @@ function manifestText(): string {
     stores: { db: { kind: "mysql", schemas: { [SCHEMA]: { tables } } } },
     fence: { steps: [{ adapter: "router" }], grace_ms: FENCE_GRACE_MS },
     routing: [{ adapter: "router" }],
+    // Servers that are relaxed to be measured like the peers.
+    consents: ["relaxed-durability"],
   });
 }
 
@@ -170,8 +161,7 @@ export async function openProduct(
   const { hosts, options, folder } = run;
   await emptySchema(hosts.target);
   await dropProductSchema(hosts.source);
-  const { durability, profileFolder } = options;
-  return await Product.open({ folder: join(folder, name), hosts, durability, tenants, profileFolder });
+  return await Product.open({ folder: join(folder, name), hosts, tenants, profileFolder: options.profileFolder });
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
