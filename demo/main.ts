@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openServers, type Servers, ServerUnavailable } from "../docker/servers.ts";
@@ -57,14 +57,19 @@ async function demo(options: DemoOptions, narrator: Narrator, signal: AbortSigna
     hosts = await openHosts({ servers, log: options.log, say });
     signal.throwIfAborted();
     code = await demoOn(hosts, { options, servers, folder, narrator, signal });
-    return code;
+  } catch (error) {
+    const why = signal.aborted ? signal.reason : error;
+    const isExpected = signal.aborted || error instanceof ServerUnavailable;
+    narrator.part(`${isExpected ? "" : "FAILED: "}${why instanceof Error ? why.message : String(why)}`);
   } finally {
     await hosts?.clean().catch((error: unknown) => say(`what was made on the given servers is still there: ${error}`));
     await servers.close();
-    if (code === 0) rmSync(folder, { recursive: true, force: true });
+    const isEmpty = readdirSync(folder).length === 0;
+    if (code === 0 || isEmpty) rmSync(folder, { recursive: true, force: true });
     else
       say(`kept for a look: ${folder} (${SERVE_LOG} is what dray serve logged, ${LEDGER} what the application wrote)`);
   }
+  return code;
 }
 
 async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
@@ -177,18 +182,15 @@ async function main(): Promise<number> {
       stopped.abort(new Error(`stopped by ${name}`));
     });
   }
+  let options: DemoOptions;
   try {
-    return await demo(demoOptions(process.argv.slice(2)), narrator, stopped.signal);
+    options = demoOptions(process.argv.slice(2));
   } catch (error) {
-    if (error instanceof UsageError) {
-      process.stderr.write(`${error.message}\n${USAGE}\n`);
-      return 2;
-    }
-    if (stopped.signal.aborted) narrator.part((stopped.signal.reason as Error).message);
-    else if (error instanceof ServerUnavailable) narrator.part(error.message);
-    else narrator.part(`FAILED: ${error instanceof Error ? error.message : String(error)}`);
-    return 1;
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`${error.message}\n${USAGE}\n`);
+    return 2;
   }
+  return await demo(options, narrator, stopped.signal);
 }
 
 process.exitCode = await main();
