@@ -5,6 +5,8 @@ import type { Bytes, TableStatements } from "./table-statements.ts";
 
 /** Far below any max_allowed_packet that preflight accepts, whatever the rows' size. */
 const MAX_STATEMENT_BYTES = 1024 * 1024;
+/** Up to here every number of rows has a statement of its own. */
+const FEW_ROWS = 16;
 
 /** Guarded upserts, in this order, a few hundred rows a statement. */
 export async function upsertRows(
@@ -51,9 +53,13 @@ export async function deleteKeys(
   return deleted;
 }
 
-/** The largest power of two of what is left, that fits one statement. */
+/**
+ * All that is left where it is little, for a lone transaction should not take two turns; else the largest power of two,
+ * so that the statements to prepare stay few. What does not fit one statement is split either way.
+ */
 function shape(rows: readonly (readonly Bytes[])[], at: number, maxRows: number): number {
   const limit = Math.min(maxRows, rows.length - at);
+  if (limit <= FEW_ROWS && bytesOf(rows, at, limit) <= MAX_STATEMENT_BYTES) return limit;
   let count = 1;
   let bytes = 0;
   let seen = 0;
@@ -63,4 +69,10 @@ function shape(rows: readonly (readonly Bytes[])[], at: number, maxRows: number)
     count *= 2;
   }
   return count;
+}
+
+function bytesOf(rows: readonly (readonly Bytes[])[], at: number, count: number): number {
+  let bytes = 0;
+  for (let i = at; i < at + count; i++) for (const value of rows[i] ?? []) bytes += value?.length ?? 0;
+  return bytes;
 }
