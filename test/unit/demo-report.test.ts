@@ -118,6 +118,24 @@ describe("the ledger", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true }));
 
+  test("is read block by block, whatever a block's end cuts through", () => {
+    const path = join(folder, "long");
+    const ledger = new LedgerWriter({ path });
+    const note = "🎁 wrap it, größer".repeat(20_000);
+    const count = 6;
+    for (let number = 1; number <= count; number++) {
+      const values = { note: `${number} ${note}` };
+      const writes = [{ op: "update", table: "orders", id: String(number), values } as const];
+      ledger.outcome(ledger.intent({ tenant: "acme", side: "source", stray: false, writes }), "acknowledged", number);
+    }
+    ledger.close();
+    const read = readLedger(path);
+    expect(read.map(({ acknowledgedAtMs }) => acknowledgedAtMs)).toEqual([1, 2, 3, 4, 5, 6]);
+    for (const { serial, writes } of read) {
+      expect(writes[0]?.op === "update" && writes[0].values["note"] === `${serial} ${note}`).toBe(true);
+    }
+  });
+
   test("an intent without an answer is of unknown outcome, and a line cut off by a crash is none", () => {
     const path = join(folder, "ledger");
     const ledger = new LedgerWriter({ path });
