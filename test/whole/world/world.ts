@@ -167,10 +167,11 @@ export class World {
 
   async close(): Promise<void> {
     for (const side of ["a", "b"] as const) {
+      // A test that failed inside a transaction holds what is to be dropped.
+      this.admin[side].destroy();
       const admin = await connect(this.#options.servers[side]);
       for (const schema of [this.schema, ...this.#draySchemas]) await admin.query(`DROP SCHEMA IF EXISTS ${schema}`);
       admin.destroy();
-      this.admin[side].destroy();
     }
     await this.proxy.close();
     await this.#adapter.close();
