@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer } from "node:net";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { drain, NEVER, Replay, StreamHarness, stopOf } from "../contracts/mysql-stream.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
@@ -110,6 +112,42 @@ describeWithMysql("traps of zongji", ({ a }) => {
     await connector.close();
   });
 
+  test("it tells of an event that it cannot read and goes on behind it: ours reads it again, and has every row", async () => {
+    await using proxy = await damagingProxy(a.port, "DAMAGE-ME");
+    const connector = harness.connector({ address: { ...a, port: proxy.port } });
+    const source = harness.lane("damaged");
+    const feed = await connector.attach(source, null, 1, NEVER);
+    const sql = await harness.client();
+    const replay = new Replay(harness.tables);
+    for (let i = 0; i < 3; i++) {
+      await sql.run(`INSERT INTO orders (tenant, doc) VALUES ('damaged', '{"mark": "DAMAGE-ME", "n": ${i}}')`);
+    }
+    replay.apply(await drain(connector, feed, source));
+    expect(proxy.damaged()).toBe(1);
+    expect(feed.state().connects).toBeGreaterThan(1);
+    expect(replay.rows.size).toBe(3);
+    expect(replay.rows).toEqual(await harness.rowsBySql("damaged"));
+    await connector.close();
+  });
+
+  test("the seams behind which our own decoder stands are those of the version that is pinned", async () => {
+    const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+    expect(JSON.parse(text)).toMatchObject({ dependencies: { "@vlasky/zongji": "0.9.0" } });
+    const { default: ZongJi } = await import("@vlasky/zongji");
+    const reader = new ZongJi({ ...a });
+    await new Promise<void>((resolve, reject) => {
+      reader.once("ready", resolve);
+      reader.once("error", reject);
+      reader.start({ serverId: 4_000_000_001 });
+    });
+    const ready = (reader as unknown as { BinlogClass?: { prototype: { binlogData?: unknown } } }).BinlogClass;
+    expect(typeof ready?.prototype.binlogData).toBe("function");
+    await new Promise<void>((resolve) => {
+      reader.once("stopped", resolve);
+      reader.stop();
+    });
+  });
+
   test("nothing of it is printed, and a wrong password is said once and not tried again", async () => {
     const printed = [vi.spyOn(console, "error"), vi.spyOn(console, "warn"), vi.spyOn(console, "log")];
     const connector = harness.connector({ address: { ...a, password: "wrong" } });
@@ -123,3 +161,33 @@ describeWithMysql("traps of zongji", ({ a }) => {
     }
   });
 });
+
+/** Passes everything on, but for one byte of the first answer that holds the text. */
+async function damagingProxy(port: number, text: string) {
+  let damaged = 0;
+  const server = createServer((client) => {
+    const upstream = connect(port, "127.0.0.1");
+    for (const [one, other] of [
+      [client, upstream],
+      [upstream, client],
+    ] as const) {
+      one.on("error", () => other.destroy());
+      one.on("close", () => other.destroy());
+    }
+    client.on("data", (bytes) => upstream.write(bytes));
+    upstream.on("data", (bytes) => {
+      const at = damaged === 0 ? bytes.indexOf(text) : -1;
+      if (at >= 0) {
+        damaged++;
+        bytes[at] = 0x58;
+      }
+      client.write(bytes);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    port: (server.address() as AddressInfo).port,
+    damaged: () => damaged,
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
