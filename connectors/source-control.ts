@@ -11,7 +11,8 @@ export type Blocker = {
   readonly host: string | null;
   /** `schema.table`, covered tables only; empty where the server does not say (XA). */
   readonly tables: readonly string[];
-  readonly ageSeconds: number;
+  /** Null where the server does not tell: a prepared transaction without a session. */
+  readonly ageSeconds: number | null;
   /** In hex, for a prepared XA transaction of which nothing else is known (M7). */
   readonly xid: string | null;
   /** A prepared XA transaction, which a KILL does not end: XA COMMIT or XA ROLLBACK does. */

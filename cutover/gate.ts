@@ -94,11 +94,13 @@ function skipped(seqs: readonly number[]): Judged {
 
 function blockers(found: readonly Blocker[], options: GateOptions): Judged {
   const limit = `${options.maxPauseMs} ms`;
-  const old = found.filter(({ xid, ageSeconds }) => xid !== null || ageSeconds * 1000 > options.maxPauseMs);
+  const old = found.filter(
+    ({ prepared, ageSeconds }) => prepared === "yes" || (ageSeconds ?? 0) * 1000 > options.maxPauseMs,
+  );
   if (old.length === 0) return { verdict: "yes", value: `${found.length} writing now`, limit };
-  const named = old.map(({ sessionId, account, xid, ageSeconds, tables }) =>
-    xid !== null
-      ? `prepared XA transaction ${xid}`
+  const named = old.map(({ sessionId, account, xid, ageSeconds, tables, prepared }) =>
+    prepared === "yes"
+      ? `prepared XA transaction ${xid ?? "(see XA RECOVER)"}`
       : `thread ${sessionId} of ${account} writing ${tables.join(", ")} for ${ageSeconds} s`,
   );
   return { verdict: "no", value: named.join("; "), limit };

@@ -35,7 +35,9 @@ type Holder = {
 
 /**
  * Who could still write to covered tables: metadata locks, for which nobody waits (data_locks can stall a busy server),
- * and prepared XA transactions, whose locks outlive their session (*measured*: the owner thread is then gone).
+ * and prepared XA transactions, whose locks outlive their session (*measured*: the owner thread is then gone). INNODB_TRX
+ * is not asked: it fails with ER_CANNOT_CONVERT_STRING while anybody's statement holds a character of four bytes
+ * (*measured*), so ages come from performance_schema.
  */
 export class MysqlQuiesce {
   readonly #rows: Rows;
@@ -111,11 +113,10 @@ export class MysqlQuiesce {
               m.OWNER_EVENT_ID event_, m.OBJECT_INSTANCE_BEGIN instance_, t.PROCESSLIST_ID session_,
               t.PROCESSLIST_USER user_, t.PROCESSLIST_HOST host_, e.XA_STATE xa_,
               IF(e.STATE = 'ACTIVE', e.EVENT_ID, NULL) transaction_,
-              COALESCE(TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), t.PROCESSLIST_TIME, ${OLDEST_DETACHED}, 0) age_
+              IF(e.STATE = 'ACTIVE', FLOOR(e.TIMER_WAIT / 1e12), t.PROCESSLIST_TIME) age_
          FROM performance_schema.metadata_locks m
          LEFT JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
          LEFT JOIN performance_schema.events_transactions_current e ON e.THREAD_ID = m.OWNER_THREAD_ID
-         LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = t.PROCESSLIST_ID
         WHERE m.OBJECT_TYPE = 'TABLE'
           AND m.LOCK_TYPE IN (${WRITE_LOCKS.map(() => "?").join(", ")})
           AND (m.OBJECT_SCHEMA, m.OBJECT_NAME) IN (${specs.map(() => "(?, ?)").join(", ")})
@@ -140,7 +141,7 @@ export class MysqlQuiesce {
     const prepared = await this.#prepared(signal);
     if (prepared.length === 0) return [];
     const [seen] = await this.#rows(
-      `SELECT COUNT(DISTINCT m.OWNER_THREAD_ID) owners_, COALESCE(${OLDEST_DETACHED}, 0) age_
+      `SELECT COUNT(DISTINCT m.OWNER_THREAD_ID) owners_
          FROM performance_schema.metadata_locks m
          LEFT JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID
          LEFT JOIN performance_schema.events_transactions_current e ON e.THREAD_ID = m.OWNER_THREAD_ID
@@ -157,7 +158,7 @@ export class MysqlQuiesce {
         account: null,
         host: null,
         tables: [],
-        ageSeconds: Number(seen?.["age_"] ?? 0),
+        ageSeconds: null,
         xid: row["data"] ?? "",
         prepared: "yes",
       },
@@ -168,10 +169,6 @@ export class MysqlQuiesce {
   }
 }
 
-/** InnoDB knows a prepared transaction by thread 0 (*measured*); which is whose it does not say. */
-const OLDEST_DETACHED =
-  "(SELECT MAX(TIMESTAMPDIFF(SECOND, d.trx_started, NOW())) FROM information_schema.INNODB_TRX d WHERE d.trx_mysql_thread_id = 0)";
-
 /** As the operator reads it: what to KILL, whose it is, how old, on which tables. */
 export function describeBlocker(blocker: Blocker): string {
   const session =
@@ -181,7 +178,8 @@ export function describeBlocker(blocker: Blocker): string {
   const prepared = `prepared XA transaction${blocker.xid === null ? " (see XA RECOVER)" : ` ${blocker.xid}`}`;
   const who = [session, blocker.prepared === "yes" ? prepared : null].filter((part) => part !== null).join(", ");
   const where = blocker.tables.length > 0 ? blocker.tables.join(", ") : "tables unknown";
-  return `${who}, ${blocker.ageSeconds} s old, on ${where}`;
+  const age = blocker.ageSeconds === null ? "of unknown age" : `${blocker.ageSeconds} s old`;
+  return `${who}, ${age}, on ${where}`;
 }
 
 function holderOf(thread: string, rows: readonly TextRow[]): Holder {
@@ -194,7 +192,7 @@ function holderOf(thread: string, rows: readonly TextRow[]): Holder {
       account: first["user_"] ?? null,
       host: first["host_"] ?? null,
       tables: [...new Set(rows.map((row) => `${row["table_schema_"]}.${row["table_name_"]}`))],
-      ageSeconds: Number(first["age_"] ?? 0),
+      ageSeconds: first["age_"] == null ? null : Number(first["age_"]),
       xid: null,
       prepared: session === null || first["xa_"] === "PREPARED" ? "yes" : "no",
     },

@@ -83,6 +83,37 @@ describeWithOwnServers("who may still write to covered tables", ["mysql"], () =>
     expect(blocker?.ageSeconds).toBeLessThan(60);
   });
 
+  test("C11: a neighbour's statement with a character of four bytes does not blind the gate", async () => {
+    const neighbour = await session();
+    await neighbour.query("BEGIN");
+    await neighbour.query("UPDATE app.neighbour SET v = 5 WHERE id = 2");
+    const writer = await session();
+    await writer.query("BEGIN");
+    await writer.query("UPDATE app.orders SET v = 6 WHERE id = 1");
+    const asleep = neighbour.query("SELECT SLEEP(3), '\u{1F69A}' AS van FROM app.neighbour WHERE id = 2");
+    asleep.catch(() => {}); // its session is destroyed when the test ends
+    await expect
+      .poll(
+        async () =>
+          (await admin.query("SELECT 1 FROM performance_schema.threads WHERE PROCESSLIST_STATE = 'User sleep'"))[0],
+      )
+      .toHaveLength(1);
+    await expect(admin.query("SELECT COUNT(*) FROM information_schema.INNODB_TRX")).rejects.toMatchObject({
+      errno: 3854,
+    });
+    expect(await names()).toEqual(["app.orders"]);
+  });
+
+  test("C11: the age is that of the transaction, not of its last statement", async () => {
+    const writer = await session();
+    await writer.query("BEGIN");
+    await writer.query("UPDATE app.orders SET v = 7 WHERE id = 1");
+    await new Promise((resolve) => setTimeout(resolve, 2_200));
+    await writer.query("SELECT 1");
+    const [blocker] = await control.blockers(covered, signal);
+    expect(blocker?.ageSeconds).toBeGreaterThanOrEqual(2);
+  });
+
   test("C11: readers, neighbours' tables and Drayage's own sessions are not waited for; a locking reader is", async () => {
     const reader = await session();
     await reader.query("BEGIN");
@@ -179,6 +210,7 @@ describeWithOwnServers("who may still write to covered tables", ["mysql"], () =>
     const [blocker] = await control.blockers(covered, signal);
     expect(blocker).toMatchObject({ tables: ["app.orders"], prepared: "yes", sessionId: null });
     const waiting = quiesce(20_000);
+    await systemClock.sleep(500); // it has looked once by then: it waits for what it has listed
     await admin.query("XA COMMIT 'x1'");
     // While it is committed its locks pass to the session that says so, and may be seen under both.
     expect((await waiting).length).toBeGreaterThanOrEqual(1);
