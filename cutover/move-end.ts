@@ -12,6 +12,8 @@ export async function abortMove(move: Move, by: string, signal: AbortSignal): Pr
   move.require("abort");
   const { context } = move;
   const { journal, probe } = context;
+  // Killed inside `start`, there may be no dray schema yet, and the outcome needs one.
+  if (move.lanes.all.length === 0) for (const { pair } of context.stores) await pair.install(signal);
   const point = commitPoint(move, (side, error) => warn(move, `dray.cutover of the ${side}`, error));
   const outcomes = await point.read(signal);
   refuseCommitted(move, outcomes);
