@@ -236,7 +236,7 @@ class Root {
     return new KafkaLog({
       ...parts,
       connection: { brokers: log.brokers, ...ssl, ...(sasl === null ? {} : { sasl: { ...sasl } as never }) },
-      topicPrefix: log.topicPrefix,
+      topicPrefix: `${log.topicPrefix}.`,
       replicas: log.replicationFactor,
       warn: (message) => this.#options.logger.warn(message),
     });

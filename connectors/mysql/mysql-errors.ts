@@ -108,7 +108,8 @@ export function classifyMysqlError(error: unknown): MysqlFailure {
 export function mysqlError(error: unknown, server: string, doing: "connect" | "run"): DrayError {
   if (isDrayError(error)) return error;
   const { kind, code } = classifyMysqlError(error);
-  const facts = { server, error: code, number: numberOf(error), message: messageOf(error, code) };
+  const number = numberOf(error);
+  const facts = { server, error: code, ...(number === undefined ? {} : { number }), message: messageOf(error, code) };
   if (ACCESS.has(code)) return new DrayError("MYSQL_ACCESS_DENIED", facts, error);
   if (kind === "transient") {
     return new DrayError(doing === "connect" ? "MYSQL_UNREACHABLE" : "MYSQL_TRANSIENT", facts, error);
@@ -134,10 +135,25 @@ function numberOf(error: unknown): number | undefined {
   return typeof error.errno === "number" && error.errno > 0 ? error.errno : undefined;
 }
 
-/** Messages of these quote a row's values, which must not get into logs (K5). */
+/** What these quote are names of tables, columns, accounts and variables; any other message may quote a row's value. */
+const QUOTES_NAMES: ReadonlySet<string> = new Set([
+  ...ACCESS,
+  "ER_BAD_DB_ERROR",
+  "ER_BAD_FIELD_ERROR",
+  "ER_BAD_NULL_ERROR",
+  "ER_COLUMNACCESS_DENIED_ERROR",
+  "ER_DATA_TOO_LONG",
+  "ER_NO_DEFAULT_FOR_FIELD",
+  "ER_NO_SUCH_TABLE",
+  "ER_OPTION_PREVENTS_STATEMENT",
+  "ER_SCHEMA_READ_ONLY",
+  "ER_SPECIFIC_ACCESS_DENIED_ERROR",
+  "ER_TABLEACCESS_DENIED_ERROR",
+  "ER_UNKNOWN_SYSTEM_VARIABLE",
+]);
+
+/** K5: a row's value never gets into a log. */
 function messageOf(error: unknown, code: string): string | undefined {
-  if (code === "ER_DUP_ENTRY" || code === "ER_DATA_OUT_OF_RANGE" || code.startsWith("ER_TRUNCATED_WRONG"))
-    return undefined;
-  if (code === "ER_PARSE_ERROR" || code.startsWith("ER_INVALID_JSON") || code === "ER_WRONG_VALUE") return undefined;
-  return error instanceof Error ? error.message : undefined;
+  if (!(error instanceof Error)) return undefined;
+  return QUOTES_NAMES.has(code) ? error.message : error.message.replaceAll(/'.*'|".*"/gs, "'…'");
 }
