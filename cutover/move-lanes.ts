@@ -76,6 +76,7 @@ export class MoveLanes {
 
   /** Every lane of the control store, not started. */
   async load(mode: CaptureMode): Promise<void> {
+    if (this.#lanes.length > 0) return; // an abort that is tried again has them already
     const { journal, control, stores } = this.#context;
     for (const record of await control.lanes(journal.move.name)) {
       const spec = record.spec as unknown as LaneSpec;
