@@ -95,7 +95,10 @@ async function openAttempt(
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
   await move.setDetails({ attempt: running(generation, homeUuid) });
   const onHeld = (step: StepName, error: Error) => {
-    void raiseHeld(move, generation, step, error);
+    raiseHeld(move, generation, step, error).catch((failure: unknown) => {
+      // It is told again as long as it holds.
+      context.logger.error({ move: move.name, step, error: reasonOf(failure) }, "an alarm could not be kept");
+    });
   };
   return new Attempt({
     generation,

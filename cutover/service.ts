@@ -143,10 +143,23 @@ export class DrayService implements MoveService {
     onEvent: (event: MoveEvent) => void,
   ): Promise<CutoverResult> {
     const move = this.#move(name);
-    const result = await move.command("cutover", caller.by, () =>
-      this.#held(move, (forward) => runCutover(move, request, caller.by, onEvent, forward)),
-    );
-    return { ...result, status: await this.status(name) };
+    let isLeft = false;
+    const run = async (forward: AbortSignal) => {
+      try {
+        return await runCutover(move, request, caller.by, onEvent, forward);
+      } catch (error) {
+        isLeft = !forward.aborted && move.phase === "cutting-over";
+        throw error;
+      }
+    };
+    try {
+      const result = await move.command("cutover", caller.by, () => this.#held(move, run));
+      return { ...result, status: await this.status(name) };
+    } catch (error) {
+      // C2: whatever ended the attempt half way (a full disk, say), nobody is left fenced until the next start.
+      if (isLeft) this.#recover(move);
+      throw error;
+    }
   }
 
   async pause(name: string, { by }: Caller): Promise<ActionResult> {

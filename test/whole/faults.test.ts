@@ -8,6 +8,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { main } from "../../cli/main.ts";
 import { openServer } from "../../console/open-server.ts";
 import type { MoveStatus } from "../../cutover/move-service.ts";
+import { noProbe, type Probe, type ProbeName } from "../../pipeline/probe.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences, ledgerProblems } from "./world/compare.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
@@ -39,8 +40,8 @@ describeWithMysql("faults under a move", ({ a, b }) => {
     await world.close();
   });
 
-  async function openMove(installation = world.installation()): Promise<LocalDriver> {
-    const opened = await LocalDriver.open({ config: world.config(installation), manifest: world.manifest() });
+  async function openMove(installation = world.installation(), probe: Probe = noProbe): Promise<LocalDriver> {
+    const opened = await LocalDriver.open({ config: world.config(installation), manifest: world.manifest(), probe });
     driver = opened;
     return opened;
   }
@@ -48,6 +49,11 @@ describeWithMysql("faults under a move", ({ a, b }) => {
   /** The move is brought to its end, and both sides hold what was acknowledged, and nothing else. */
   async function expectNothingLost(move: LocalDriver): Promise<void> {
     expect(await cutoverOnceOpen(move)).toMatchObject({ outcome: "committed" });
+    await expectArrived();
+  }
+
+  async function expectArrived(): Promise<void> {
+    expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
     await traffic.stop();
     expect(await differences(world, TENANT)).toEqual([]);
     world.ledger.switchHome(TENANT, "b");
@@ -158,6 +164,41 @@ describeWithMysql("faults under a move", ({ a, b }) => {
       rmSync(ballast);
       await expect.poll(async () => (await move.status()).lanes[0]?.waiting, PATIENT).toEqual([]);
       await expectNothingLost(move);
+    },
+  );
+
+  function smallInstallation(): ReturnType<World["installation"]> {
+    const installation = world.installation();
+    mkdirSync(installation.dataDir);
+    mountSmallDisk(installation.dataDir);
+    tmpfs = installation.dataDir;
+    return installation;
+  }
+
+  const PLACES: readonly ProbeName[] = ["cutover.after-fence", "cutover.before-commit"];
+  test.skipIf(!canMount()).each(PLACES)(
+    "C1, C2: a disk that is full from %s on leaves the tenant writable at one side, with every row",
+    async (place) => {
+      const installation = smallInstallation();
+      const ballast = join(installation.dataDir, "ballast");
+      let freeing = Promise.resolve();
+      let isFirst = true;
+      const move = await openMove(installation, (name) => {
+        if (name !== place || !isFirst) return;
+        isFirst = false;
+        fill(ballast, installation.dataDir);
+        freeing = sleep(2_000).then(() => rmSync(ballast));
+      });
+      traffic.start();
+      await move.start(TENANT);
+      await phase(move, "streaming");
+      // Told with the remedy, or aborted: either way it is brought to an end without anybody's help.
+      const first = await cutoverOnceOpen(move).catch((error: unknown) => error);
+      if (first instanceof Error) expect(first).toMatchObject({ code: "CONTROL_STORE_UNAVAILABLE" });
+      await freeing;
+      const { phase: reached } = await phase(move, "streaming", "watching");
+      if (reached === "streaming") expect(await cutoverOnceOpen(move)).toMatchObject({ outcome: "committed" });
+      await expectArrived();
     },
   );
 
