@@ -35,12 +35,10 @@ const double = fc.double({ noNaN: true, noDefaultInfinity: true }).map((value) =
   return { sql: text.includes("e") ? text : `${text}e0`, canonical: text };
 });
 
-const float = fc
-  .float({ noNaN: true, noDefaultInfinity: true })
-  .map((value) => ({
-    sql: `${value}`.includes("e") ? `${value}` : `${value}e0`,
-    canonical: realText(Object.is(value, -0) ? 0 : value),
-  }));
+const float = fc.float({ noNaN: true, noDefaultInfinity: true }).map((value) => ({
+  sql: `${value}`.includes("e") ? `${value}` : `${value}e0`,
+  canonical: realText(Object.is(value, -0) ? 0 : value),
+}));
 
 const clock = (seconds: number) =>
   `${pad(Math.floor(seconds / 3600), 2)}:${pad(Math.floor(seconds / 60) % 60, 2)}:${pad(seconds % 60, 2)}`;
