@@ -1,4 +1,5 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
@@ -48,7 +49,7 @@ export class Move {
     this.context = context;
     this.lanes = new MoveLanes(context, {
       onCopied: () => this.#inBackground(() => this.#copied()),
-      onStopped: (_lane, _half, error) => this.#inBackground(() => this.#failed(error)),
+      onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
     });
   }
 
@@ -193,6 +194,8 @@ export class Move {
     }
     const generation = await this.context.journal.raiseGeneration(0);
     await this.advance("recopy", { generation }, by);
+    // Stopped first: an applier that meets its lane closed would call the move failed.
+    await this.lanes.stop("every table is copied again");
     for (const { store, source } of this.lanes.all) await store.pair.targetControl.closeLane(source.lane, signal);
     await this.lanes.drop();
     await this.lanes.create(generation, generation, signal);
@@ -223,6 +226,11 @@ export class Move {
     await this.advance("copied", {}, "server");
     const skipped = this.details.skipped.filter(({ tables }) => tables.length > 0);
     if (skipped.length < this.details.skipped.length) await this.setDetails({ skipped });
+  }
+
+  /** A lane that was dropped meanwhile, as by a recopy, fails nobody. */
+  async #laneFailed(lane: LaneId, error: unknown): Promise<void> {
+    if (this.lanes.all.some(({ source }) => source.lane === lane)) await this.#failed(error);
   }
 
   async #failed(error: unknown): Promise<void> {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
+import { systemClock } from "../../pipeline/clock.ts";
 import type { Probe, ProbeName } from "../../pipeline/probe.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences, ledgerProblems } from "../whole/world/compare.ts";
@@ -111,6 +112,8 @@ describeWithMysql("C1: a zombie coordinator", ({ a, b }) => {
     await phase(twin, "failed");
     await twin.close();
     drivers.splice(drivers.indexOf(twin), 1);
+    // Whichever took the target last has it. The first learns of it at its next write, a heartbeat's time at most.
+    await systemClock.sleep(2_000);
     await phase(first, "failed", "streaming");
     if ((await first.status()).phase === "failed") await first.act("retry");
     world.heldAtTarget.add(TENANT);

@@ -114,7 +114,9 @@ describeWithMysql("npm run demo", (mysql) => {
     ["neighbour", "neighbours_changed", "orders"],
   ] as const)("--sabotage %s: exit 1, and the row is named", async (kind, field, table) => {
     const { code, line, told } = await start([...SMALL, "--sabotage", kind], given(mysql)).ended;
-    expect(line, told).toMatchObject({ ...CLEAN, [field]: 1 });
+    // Each acknowledged write of the row that is gone is lost: its insert, and an update where it had one.
+    const found = kind === "lost" ? expect.toSatisfy((writes: number) => writes >= 1) : 1;
+    expect(line, told).toMatchObject({ ...CLEAN, [field]: found });
     const [, key = ""] = new RegExp(`sabotage: ${table} (\\d+) on the target is altered`).exec(told) ?? [];
     expect(told).toMatch(new RegExp(`   ${kind}: ${table} ${key} of \\w+ on the target: `));
     expect(code, told).toBe(1);
