@@ -6,6 +6,8 @@ export type LaneTarget = {
   readonly lane: LaneId;
   readonly tenant: string;
   readonly tables: readonly CoveredTable[];
+  /** The applier epoch that this process held last: one above it is another's, and opening throws FENCED (A7). */
+  readonly lastEpoch?: number | null;
 };
 
 export type SeqRange = { readonly first: number; readonly last: number };

@@ -33,6 +33,8 @@ export class ApplyHalf {
   readonly #skipped = new Set<number>();
   #paused: string | null = null;
   #anchor: LogAnchor | null = null;
+  /** Null where a person, or a new process, takes the lane again whoever has it (A7). */
+  #lastEpoch: number | null = null;
   #trimProblem: string | null = null;
 
   constructor(options: ApplyHalfOptions) {
@@ -62,6 +64,7 @@ export class ApplyHalf {
   }
 
   start(): void {
+    if (this.stopped !== null) this.#lastEpoch = null;
     this.#supervised.start();
   }
 
@@ -113,7 +116,8 @@ export class ApplyHalf {
   async #run(signal: AbortSignal, ready: (part: Applying) => void): Promise<void> {
     const { source, sink, log, chunkStore, clock, probe, onApplied } = this.#options;
     const { lane, tenant, tables } = source;
-    const laneSink = await sink.open({ lane, tenant, tables }, signal);
+    const laneSink = await sink.open({ lane, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
+    this.#lastEpoch = laneSink.epoch;
     try {
       this.#anchor = (await laneSink.progress(signal)).anchor;
       const applier = new Applier({

@@ -23,10 +23,17 @@ export class AppliersRow {
 
   /**
    * Takes a higher epoch: ends the connections of the applier before, where all that is stored of one still matches,
-   * and waits for the locks of what it had under way. Throws LANE_CLOSED; transient errors are tried again.
+   * and waits for the locks of what it had under way. Throws LANE_CLOSED, and FENCED where another took one above
+   * `lastEpoch` meanwhile: two that each believe the lane is theirs would else take it from each other for ever.
+   * Transient errors are tried again.
    */
-  async raise(session: MysqlSession, signal: AbortSignal, onRetry: (error: Error) => void): Promise<number> {
-    return withBackoff(() => this.#raiseOnce(session, signal), { signal, onRetry, maxMs: 1_000 });
+  async raise(
+    session: MysqlSession,
+    lastEpoch: number | null,
+    signal: AbortSignal,
+    onRetry: (error: Error) => void,
+  ): Promise<number> {
+    return withBackoff(() => this.#raiseOnce(session, lastEpoch, signal), { signal, onRetry, maxMs: 1_000 });
   }
 
   async register(session: MysqlSession, epoch: number, sessions: readonly MysqlSession[], signal: AbortSignal) {
@@ -55,25 +62,28 @@ export class AppliersRow {
     return new DrayError("FENCED", { lane: this.#lane, epoch, currentEpoch: row ? Number(row.epoch) : null });
   }
 
-  async #raiseOnce(session: MysqlSession, signal: AbortSignal): Promise<number> {
+  async #raiseOnce(session: MysqlSession, lastEpoch: number | null, signal: AbortSignal): Promise<number> {
     const row = await this.read(session, signal);
     if (!row) {
       const insert = `INSERT INTO ${this.#table} (lane, epoch, closed, connections) VALUES (?, 1, 0, '[]')`;
       return session.execute(insert, [this.#lane], signal).then(
         () => 1,
         (error: unknown) => {
-          if (isDrayError(error, "MYSQL_GUARD")) return this.#raiseOnce(session, signal);
+          if (isDrayError(error, "MYSQL_GUARD")) return this.#raiseOnce(session, lastEpoch, signal);
           throw error;
         },
       );
     }
     if (row.closed === "1") throw new DrayError("LANE_CLOSED", { lane: this.#lane });
     const epoch = Number(row.epoch);
+    if (lastEpoch !== null && epoch > lastEpoch) {
+      throw new DrayError("FENCED", { lane: this.#lane, epoch: lastEpoch, currentEpoch: epoch });
+    }
     await this.#endOld(session, epoch, JSON.parse(row.connections ?? "[]") as StoredConnection[], signal);
     // The shared lock that each transaction holds on this row (A2) makes the update wait for it.
     const update = `UPDATE ${this.#table} SET epoch = ?, connections = '[]' WHERE lane = ? AND epoch = ? AND closed = 0`;
     const { affectedRows } = await session.execute(update, [epoch + 1, this.#lane, epoch], signal);
-    return affectedRows === 1 ? epoch + 1 : this.#raiseOnce(session, signal);
+    return affectedRows === 1 ? epoch + 1 : this.#raiseOnce(session, lastEpoch, signal);
   }
 
   async #endOld(

@@ -40,7 +40,9 @@ export class MysqlSink implements Sink {
     const appliers = new AppliersRow({ schema, lane });
     const { epoch, load } = await this.#once(
       async (session) => ({
-        epoch: await appliers.raise(session, signal, (error) => this.#options.onRetry?.(error)),
+        epoch: await appliers.raise(session, target.lastEpoch ?? null, signal, (error) =>
+          this.#options.onRetry?.(error),
+        ),
         load: await loadSupport(session, signal),
       }),
       signal,
