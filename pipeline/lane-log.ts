@@ -4,8 +4,11 @@ import type { Coverage, KeyRange } from "./coverage.ts";
 import type { Change, EntryDetail, EntryHeader, KeyBytes, Mark, Position } from "./entry.ts";
 import type { LogWriter } from "./log/log.ts";
 
-/** L6: a slice's bytes before compression. */
-const ENTRY_BYTES = 512 * 1024;
+/**
+ * Slices that waited together become one entry of about this size before compression; a larger slice is one by itself
+ * (L6). An entry is applied whole (A2), and one of thousands of keys would always meet another that is under way.
+ */
+const ENTRY_BYTES = 64 * 1024;
 const IN_FLIGHT_BYTES = 8 * 1024 * 1024;
 
 export type Appended = { readonly header: EntryHeader; readonly offset: string };

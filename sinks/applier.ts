@@ -17,8 +17,11 @@ import { Watermark } from "./watermark.ts";
 
 export type ApplierLimits = BatchLimits & { readonly prefetchBytes: number };
 
-/** A2, A3: large enough to cost the target little, small enough to hold locks for milliseconds. */
-const LIMITS: ApplierLimits = { changes: 2_000, bytes: 1024 * 1024, prefetchBytes: 8 * 1024 * 1024 };
+/**
+ * A2, A3: large enough to cost the target little, small enough to hold locks for milliseconds and to share no key with
+ * the transactions beside it.
+ */
+const LIMITS: ApplierLimits = { changes: 500, bytes: 1024 * 1024, prefetchBytes: 8 * 1024 * 1024 };
 /** A transaction under way when the applier stops may end by itself; after this it is cut off. */
 const STOP_GRACE_MS = 5_000;
 
