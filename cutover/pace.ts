@@ -45,10 +45,6 @@ export class Pace {
     };
   }
 
-  forget(lane: string): void {
-    this.#samples.delete(lane);
-  }
-
   #now(state: LaneState): Sample {
     const applied = state.apply?.applied;
     const copied = (state.coverage?.tables ?? []).reduce((sum, table) => sum + table.rows, 0);

@@ -1,3 +1,5 @@
+import { waitFor } from "./wait.ts";
+
 /**
  * Bytes that may be under way at once. Taking waits while the budget is spent and goes on once it has fallen below 80%,
  * so that a full pipe does not stutter; one item larger than the budget passes alone.
@@ -32,15 +34,9 @@ export class ByteBudget {
 
   async room(signal: AbortSignal): Promise<void> {
     while (this.#full) {
-      signal.throwIfAborted();
-      await new Promise<void>((resolve, reject) => {
-        const onAbort = () => reject(signal.reason);
-        signal.addEventListener("abort", onAbort, { once: true });
-        this.#waiting.push(() => {
-          signal.removeEventListener("abort", onAbort);
-          resolve();
-        });
-      });
+      const room = Promise.withResolvers<void>();
+      this.#waiting.push(room.resolve);
+      await waitFor(room, signal);
     }
   }
 }

@@ -14,6 +14,7 @@ import { MarkBook } from "./mark-book.ts";
 import { OpenWindows, type ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
 import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "./source.ts";
+import { waitFor } from "./wait.ts";
 import type { Window } from "./window.ts";
 
 /** Where a mark stands in the lane's log. */
@@ -235,11 +236,9 @@ export class LaneCapture {
   /** Resolves when the next chunk is durable. */
   async chunkAppended(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    this.#chunkWaiters.add(resolve);
-    await promise.finally(() => signal.removeEventListener("abort", onAbort));
+    const appended = Promise.withResolvers<void>();
+    this.#chunkWaiters.add(appended.resolve);
+    await waitFor(appended, signal);
   }
 
   discard(window: Window): void {

@@ -1,3 +1,5 @@
+import { waitFor } from "./wait.ts";
+
 /** Marks that arrived before anyone asked for them: a mark can be read from the stream before its INSERT returns. */
 const KEPT = 4096;
 
@@ -29,12 +31,9 @@ export class MarkBook<Place> {
     signal.throwIfAborted();
     const waiting = Promise.withResolvers<Place>();
     this.#waiting.set(nonce, waiting);
-    const onAbort = () => waiting.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
     try {
-      return await waiting.promise;
+      return await waitFor(waiting, signal);
     } finally {
-      signal.removeEventListener("abort", onAbort);
       this.#waiting.delete(nonce);
     }
   }

@@ -1,5 +1,6 @@
 import { reasonOf } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
+import { waitFor } from "./wait.ts";
 
 /** One thing that may ask the snapshot to slow down. */
 export interface ThrottleProbe {
@@ -44,15 +45,12 @@ export class Throttle {
   async clear(signal: AbortSignal): Promise<void> {
     while (this.#reasons.size > 0) {
       signal.throwIfAborted();
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const onAbort = () => reject(signal.reason);
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.push(resolve);
+      const cleared = Promise.withResolvers<void>();
+      this.#waiting.push(cleared.resolve);
       try {
-        await promise;
+        await waitFor(cleared, signal);
       } finally {
-        signal.removeEventListener("abort", onAbort);
-        this.#waiting = this.#waiting.filter((waiting) => waiting !== resolve);
+        this.#waiting = this.#waiting.filter((waiting) => waiting !== cleared.resolve);
       }
     }
   }

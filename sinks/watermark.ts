@@ -2,6 +2,7 @@ import { withBackoff } from "../pipeline/backoff.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import type { EntryHeader, LogAnchor } from "../pipeline/entry.ts";
 import type { Probe } from "../pipeline/probe.ts";
+import { waitFor } from "../pipeline/wait.ts";
 import type { LaneSink } from "./sink.ts";
 import type { WaitReasons } from "./wait-reasons.ts";
 import { Wakeup } from "./wakeup.ts";
@@ -69,17 +70,14 @@ export class Watermark {
     signal.throwIfAborted();
     if (this.seq >= seq) return;
     if (this.#ended) throw this.#ended.why;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter = { seq, wake: resolve, fail: reject };
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
+    const reached = Promise.withResolvers<void>();
+    const waiter = { seq, wake: reached.resolve, fail: reached.reject };
     this.#waiters.add(waiter);
     this.#moved.notify();
     try {
-      await promise;
+      await waitFor(reached, signal);
     } finally {
       this.#waiters.delete(waiter);
-      signal.removeEventListener("abort", onAbort);
     }
   }
 

@@ -1,3 +1,5 @@
+import { waitFor } from "../../pipeline/wait.ts";
+
 /** A value that comes and goes, for those who wait until it is there. */
 export class Latch<T> {
   #value: T | null = null;
@@ -33,12 +35,9 @@ export class Latch<T> {
     if (this.#failure !== null) throw this.#failure;
     const waiting = Promise.withResolvers<T>();
     this.#waiting.add(waiting);
-    const onAbort = () => waiting.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
     try {
-      return await waiting.promise;
+      return await waitFor(waiting, signal);
     } finally {
-      signal.removeEventListener("abort", onAbort);
       this.#waiting.delete(waiting);
     }
   }
