@@ -11,6 +11,8 @@ import { seedSide } from "../../demo/seed.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 
 const TENANT = "acme";
+/** `fence.grace` of the demo's manifest. */
+const FENCE_GRACE_MS = 100;
 const PATIENT = { timeout: 30_000, interval: 20 };
 
 /** What the fence's grace rests on: the application never commits on an answer of the router older than 50 ms. */
@@ -87,6 +89,8 @@ describeWithMysql("the demo's application", (mysql) => {
     await holder.query(`LOCK TABLES ${TABLES.map((table) => `${table} WRITE`).join(", ")}`);
     await new Promise((resolve) => setTimeout(resolve, 200));
     router.fenced = true;
+    // Within the grace an answer from before the fence still counts; behind it none does.
+    await new Promise((resolve) => setTimeout(resolve, FENCE_GRACE_MS));
     const before = await tenant();
     await holder.end();
     await vi.waitFor(async () => expect((await tenant()).refused).toBeGreaterThan(before.refused + 20), PATIENT);
