@@ -214,15 +214,15 @@ export class LaneRuntime implements AttemptLane {
 
   async #onCopied(seq: number, signal: AbortSignal): Promise<void> {
     for (;;) {
-      const { applier } = await this.#apply.wait(signal).catch(async (error) => {
-        // Stopped for good: whoever starts it again sets the wait free.
-        signal.throwIfAborted();
-        this.#copied = `waiting for the target: ${reasonOf(error)}`;
-        await this.#options.clock.sleep(250, signal);
-        return { applier: null };
-      });
-      if (applier === null) continue;
+      if (this.#apply.state() === null) {
+        // Nobody is in a hurry here: a target that is gone for hours is not asked for more often because of this.
+        const { stopped } = this.#apply;
+        if (stopped !== null) this.#copied = `waiting for the target: ${reasonOf(stopped)}`;
+        await this.#options.clock.sleep(50, signal);
+        continue;
+      }
       try {
+        const { applier } = await this.#apply.wait(signal);
         await applier.whenWatermark(seq, signal);
         break;
       } catch (error) {

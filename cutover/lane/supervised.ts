@@ -10,6 +10,9 @@ export type SupervisedOptions<T> = {
   readonly onStopped: (error: unknown) => void;
 };
 
+/** Whoever needs the part, as a tenant behind a fence does, waits no longer than this from one try to the next. */
+const HURRIED_MS = 50;
+
 /** A part of a lane that is opened anew after every transient error, and stands still after a final one. */
 export class Supervised<T> {
   readonly #options: SupervisedOptions<T>;
@@ -18,6 +21,8 @@ export class Supervised<T> {
   #running: Promise<void> = Promise.resolve();
   #retrying: string | null = null;
   #stopped: unknown = null;
+  #waiters = 0;
+  #pause = new AbortController();
 
   constructor(options: SupervisedOptions<T>) {
     this.#options = options;
@@ -37,9 +42,18 @@ export class Supervised<T> {
     return this.#retrying;
   }
 
-  /** Resolves with the part once it is there; fails where a final error has stopped it. */
-  wait(signal: AbortSignal): Promise<T> {
-    return this.#part.wait(signal);
+  /**
+   * Resolves with the part once it is there; fails where a final error has stopped it. While somebody waits, the pauses
+   * between two tries are short, however often it has failed: the one that runs ends now.
+   */
+  async wait(signal: AbortSignal): Promise<T> {
+    this.#waiters++;
+    this.#pause.abort(new Error("somebody waits"));
+    try {
+      return await this.#part.wait(signal);
+    } finally {
+      this.#waiters--;
+    }
   }
 
   start(): void {
@@ -47,8 +61,13 @@ export class Supervised<T> {
     this.#stopped = null;
     const life = new AbortController();
     this.#life = life;
+    const { clock } = this.#options;
     const run = keepRunning((signal) => this.#once(signal), {
-      clock: this.#options.clock,
+      clock: {
+        monotonicMs: () => clock.monotonicMs(),
+        wallMs: () => clock.wallMs(),
+        sleep: (ms) => this.#between(ms, life.signal),
+      },
       signal: life.signal,
       onRetry: (error) => {
         this.#retrying = reasonOf(error);
@@ -67,6 +86,14 @@ export class Supervised<T> {
     this.#life?.abort(new Error(reason));
     await this.#running;
     this.#life = null;
+  }
+
+  async #between(ms: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    if (this.#waiters > 0) return await clock.sleep(Math.min(ms, HURRIED_MS), signal);
+    this.#pause = new AbortController();
+    const either = AbortSignal.any([signal, this.#pause.signal]);
+    await clock.sleep(ms, either).catch(() => signal.throwIfAborted());
   }
 
   async #once(signal: AbortSignal): Promise<void> {
