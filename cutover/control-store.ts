@@ -53,14 +53,6 @@ export type LaneRecord = {
   readonly spec: Json;
 };
 
-export type AttemptRecord = {
-  readonly move: string;
-  readonly generation: number;
-  /** How far it got, its timeline, the outcome as read from the databases: the coordinator's own. */
-  readonly state: JsonObject;
-  readonly startedAtMs: number;
-};
-
 export type Lease = {
   readonly name: string;
   readonly holder: string;
@@ -119,11 +111,6 @@ export interface ControlStore {
   saveCheckpoint(lane: string, epoch: number, checkpoint: LogCheckpoint): Promise<void>;
   dropLane(lane: string): Promise<void>;
 
-  /** Inserts or replaces; the coordinator holds the move's lease while it writes. */
-  saveAttempt(name: string, generation: number, state: JsonObject): Promise<void>;
-  /** Oldest generation first. */
-  attempts(name: string): Promise<readonly AttemptRecord[]>;
-
   /** Takes a free or run-out lease with a new epoch; the holder's own is taken again, also with a new epoch. */
   acquireLease(name: string, holder: string, ttlMs: number): Promise<LeaseAttempt>;
   /** LEASE_LOST where it ran out or went to another since. */
@@ -137,10 +124,6 @@ export interface ControlStore {
   alarms(move: string | null): Promise<readonly Alarm[]>;
   /** True where one of that code was open. */
   clearAlarm(move: string, code: string, by: string): Promise<boolean>;
-
-  /** A throttle held by an operator or a probe outlives a restart; `scope` is the throttle's own name. */
-  saveThrottle(scope: string, state: JsonObject): Promise<void>;
-  throttle(scope: string): Promise<JsonObject | null>;
 
   close(): Promise<void>;
 }

@@ -5,7 +5,6 @@ import type { LogCheckpoint } from "../../pipeline/log/log.ts";
 import type {
   Alarm,
   AlarmDraft,
-  AttemptRecord,
   ControlStore,
   ExpectedSeq,
   JournalDraft,
@@ -19,7 +18,7 @@ import type {
   NewMove,
 } from "../control-store.ts";
 import { migrate } from "./migrations.ts";
-import { alarmOf, attemptOf, journalEntryOf, laneOf, leaseOf, moveOf } from "./rows.ts";
+import { alarmOf, journalEntryOf, laneOf, leaseOf, moveOf } from "./rows.ts";
 import type { ControlTables } from "./schema.ts";
 import { nodeSqliteDialect } from "./sqlite-dialect.ts";
 
@@ -191,25 +190,6 @@ export class KyselyControlStore implements ControlStore {
     await this.#database.deleteFrom("lane").where("lane", "=", lane).execute();
   }
 
-  async saveAttempt(name: string, generation: number, state: JsonObject): Promise<void> {
-    const text = JSON.stringify(state);
-    await this.#database
-      .insertInto("attempt")
-      .values({ move: name, generation, state: text, started_at_ms: this.#clock.wallMs() })
-      .onConflict((clash) => clash.columns(["move", "generation"]).doUpdateSet({ state: text }))
-      .execute();
-  }
-
-  async attempts(name: string): Promise<readonly AttemptRecord[]> {
-    const rows = await this.#database
-      .selectFrom("attempt")
-      .selectAll()
-      .where("move", "=", name)
-      .orderBy("generation")
-      .execute();
-    return rows.map(attemptOf);
-  }
-
   async acquireLease(name: string, holder: string, ttlMs: number): Promise<LeaseAttempt> {
     const nowMs = this.#clock.wallMs();
     return this.#database.transaction().execute(async (tx): Promise<LeaseAttempt> => {
@@ -287,20 +267,6 @@ export class KyselyControlStore implements ControlStore {
       .where("cleared_at_ms", "is", null)
       .executeTakeFirst();
     return result.numUpdatedRows > 0n;
-  }
-
-  async saveThrottle(scope: string, state: JsonObject): Promise<void> {
-    const text = JSON.stringify(state);
-    await this.#database
-      .insertInto("throttle")
-      .values({ scope, state: text })
-      .onConflict((clash) => clash.column("scope").doUpdateSet({ state: text }))
-      .execute();
-  }
-
-  async throttle(scope: string): Promise<JsonObject | null> {
-    const row = await this.#database.selectFrom("throttle").selectAll().where("scope", "=", scope).executeTakeFirst();
-    return row === undefined ? null : (JSON.parse(row.state) as JsonObject);
   }
 
   close(): Promise<void> {

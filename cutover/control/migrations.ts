@@ -42,14 +42,6 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn("spec", "text", (column) => column.notNull())
         .execute();
       await database.schema
-        .createTable("attempt")
-        .addColumn("move", "text", (column) => column.notNull().references("move.name"))
-        .addColumn("generation", "integer", (column) => column.notNull())
-        .addColumn("state", "text", (column) => column.notNull())
-        .addColumn("started_at_ms", "integer", (column) => column.notNull())
-        .addPrimaryKeyConstraint("attempt_key", ["move", "generation"])
-        .execute();
-      await database.schema
         .createTable("lease")
         .addColumn("name", "text", (column) => column.primaryKey().notNull())
         .addColumn("holder", "text", (column) => column.notNull())
@@ -67,11 +59,6 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
         .addColumn("times", "integer", (column) => column.notNull())
         .addColumn("cleared_at_ms", "integer")
         .addColumn("cleared_by", "text")
-        .execute();
-      await database.schema
-        .createTable("throttle")
-        .addColumn("scope", "text", (column) => column.primaryKey().notNull())
-        .addColumn("state", "text", (column) => column.notNull())
         .execute();
     },
   },

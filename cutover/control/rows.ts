@@ -3,7 +3,6 @@ import type { LogCheckpoint } from "../../pipeline/log/log.ts";
 import type { Manifest } from "../../pipeline/manifest.ts";
 import type {
   Alarm,
-  AttemptRecord,
   JournalEntry,
   Json,
   JsonObject,
@@ -50,15 +49,6 @@ export function laneOf(row: Row<"lane">): LaneRecord {
     epoch: row.epoch,
     checkpoint: row.checkpoint === null ? null : (JSON.parse(row.checkpoint) as LogCheckpoint),
     spec: JSON.parse(row.spec) as Json,
-  };
-}
-
-export function attemptOf(row: Row<"attempt">): AttemptRecord {
-  return {
-    move: row.move,
-    generation: row.generation,
-    state: JSON.parse(row.state) as JsonObject,
-    startedAtMs: row.started_at_ms,
   };
 }
 

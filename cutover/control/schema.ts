@@ -27,7 +27,6 @@ export type ControlTables = {
     by_whom: string;
   };
   lane: { lane: string; move: string; epoch: number; checkpoint: string | null; spec: string };
-  attempt: { move: string; generation: number; state: string; started_at_ms: number };
   lease: { name: string; holder: string; epoch: number; expires_at_ms: number };
   alarm: {
     id: Generated<number>;
@@ -40,5 +39,4 @@ export type ControlTables = {
     cleared_at_ms: number | null;
     cleared_by: string | null;
   };
-  throttle: { scope: string; state: string };
 };

@@ -56,8 +56,6 @@ test("K2: a move, its journal and lanes are there after the store is opened agai
   await first.createLane("shop-acme.main.f1", "shop-acme", { tables: ["shop.users"] });
   expect(await first.raiseLaneEpoch("shop-acme.main.f1", 0)).toBe(1);
   await first.saveCheckpoint("shop-acme.main.f1", 1, checkpoint);
-  await first.saveAttempt("shop-acme", 3, { step: "fence" });
-  await first.saveAttempt("shop-acme", 3, { step: "drain" });
   const again = await openStore();
   const { by: _, ...kept } = newMove;
   const move = await again.getMove("shop-acme");
@@ -70,7 +68,6 @@ test("K2: a move, its journal and lanes are there after the store is opened agai
   expect(await again.lanes("shop-acme")).toEqual([
     { lane: "shop-acme.main.f1", move: "shop-acme", epoch: 1, checkpoint, spec: { tables: ["shop.users"] } },
   ]);
-  expect(await again.attempts("shop-acme")).toMatchObject([{ generation: 3, state: { step: "drain" } }]);
   expect((await again.listMoves()).map((listed) => listed.name)).toEqual(["shop-acme"]);
 });
 
@@ -176,10 +173,6 @@ test("what is not there is named: MOVE_UNKNOWN, MOVE_EXISTS, LANE_UNKNOWN", asyn
   await expect(store.raiseLaneEpoch("gone", 0)).rejects.toMatchObject({ code: "LANE_UNKNOWN" });
   await store.createMove(newMove);
   await expect(store.createMove(newMove)).rejects.toMatchObject({ code: "MOVE_EXISTS" });
-  expect(await store.throttle("copy")).toBeNull();
-  await store.saveThrottle("copy", { held: "by ann" });
-  await store.saveThrottle("copy", { held: "no" });
-  expect(await store.throttle("copy")).toEqual({ held: "no" });
 });
 
 test("a control store that a later version has written is refused", async () => {
