@@ -1,15 +1,7 @@
 import type { Selectable } from "kysely";
 import type { LogCheckpoint } from "../../pipeline/log/log.ts";
 import type { Manifest } from "../../pipeline/manifest.ts";
-import type {
-  Alarm,
-  JournalEntry,
-  Json,
-  JsonObject,
-  LaneRecord,
-  Lease,
-  MoveRecord,
-} from "../control-store.ts";
+import type { Alarm, JournalEntry, Json, JsonObject, LaneRecord, Lease, MoveRecord } from "../control-store.ts";
 import type { ControlTables } from "./schema.ts";
 
 type Row<Table extends keyof ControlTables> = Selectable<ControlTables[Table]>;
