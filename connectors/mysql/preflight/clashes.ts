@@ -1,12 +1,10 @@
 import type { Check, Finding } from "../../../pipeline/preflight.ts";
 import type { RawRow } from "../client.ts";
-import { notTenantPredicate, sourceTable, targetTable } from "../foreign-rows.ts";
-import { quoteIdentifier } from "../identifier.ts";
+import { sourceTable, targetTable } from "../foreign-rows.ts";
 import { type ColumnSpec, columnNamed, keyColumns, type TableSpec, tenantColumn } from "../table-spec.ts";
 import { tenantPredicate } from "../tenant-key.ts";
-import { literal } from "../values.ts";
+import { ClashSearch } from "./clash-search.ts";
 import { listed, liveTable, type MysqlPreflightContext } from "./context.ts";
-import { pagesOfTenant } from "./tenant-pages.ts";
 
 type C = MysqlPreflightContext;
 
@@ -148,41 +146,15 @@ function bothSides(context: C): readonly TableSpec[] {
   return context.specs.filter((spec) => liveTable(context, "target", spec.schema, spec.name) !== null);
 }
 
-/** Keys of the tenant's source rows whose values in these columns a row of another tenant holds in the target. */
+/** The named keys of the tenant's source rows whose values in these columns a row of another tenant holds in the target. */
 async function clashes(
   context: C,
   spec: TableSpec,
   columns: readonly ColumnSpec[],
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const found: string[] = [];
-  const wanted = [...keyColumns(spec), ...columns];
-  const foreign = notTenantPredicate(spec, context.tenant);
-  for await (const page of pagesOfTenant(context, spec, wanted, signal)) {
-    const values = page.map((row) => row.slice(spec.primaryKey.length));
-    const tuples = values.filter((row) => row.every((value) => value !== null)).map((row) => tuple(columns, row));
-    if (tuples.length === 0) continue;
-    const names = columns.map((column) => quoteIdentifier(column.name)).join(", ");
-    const [any] = await context.target.rows(
-      `SELECT 1 FROM ${targetTable(spec)} WHERE (${names}) IN (${tuples.join(", ")}) AND ${foreign} LIMIT 1`,
-    );
-    if (!any) continue;
-    // Only in a page that clashes is each key looked up on its own, so that it can be named.
-    for (const [at, row] of values.entries()) {
-      const key = page[at]?.slice(0, spec.primaryKey.length);
-      if (!key || row.some((value) => value === null)) continue;
-      const [hit] = await context.target.rows(
-        `SELECT 1 FROM ${targetTable(spec)} WHERE (${names}) IN (${tuple(columns, row)}) AND ${foreign} LIMIT 1`,
-      );
-      if (hit) found.push(keyName(keyColumns(spec), key));
-      if (found.length > context.limits.listedKeys) return found;
-    }
-  }
-  return found;
-}
-
-function tuple(columns: readonly ColumnSpec[], row: RawRow): string {
-  return `(${columns.map((column, i) => literal(column, row[i] ?? null)).join(", ")})`;
+  const found = await new ClashSearch({ context, spec, columns, signal }).run();
+  return found.map((key) => keyName(keyColumns(spec), key));
 }
 
 /** Keys are named as text; bytes that are no text as hex. */
