@@ -59,6 +59,11 @@ export const PROBLEMS = {
     remedy:
       "A row that is not this one stands under its key or a unique value in the target: find whose it is, then `dray retry`; or `dray skip --seq` and `dray recopy`.",
   },
+  GUARD_CONTENDED: {
+    retry: "backoff",
+    remedy:
+      "A row of another tenant's running move stands in the way: it is tried again until that lane has passed. If that move stands still, `dray status` it, and bring it on or abort it.",
+  },
   GUARD_NOT_TENANT: {
     retry: "never",
     remedy: "This is a defect: the log holds a row of another tenant, and nothing was written. Report it.",

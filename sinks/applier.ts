@@ -270,11 +270,22 @@ export class Applier {
     const { seq, nonce, detail } = head.header;
     if (detail.kind === "chunk" && head.chunk) {
       const { leftOut, rows: body } = head.chunk;
-      return sink.applyChunk({ seq, nonce, range: detail.range, leftOut, body, rows: detail.rows }, signal);
+      const { range, rows } = detail;
+      return sink.applyChunk({ seq, nonce, range, leftOut, body, rows, changedLater: this.#changedLater }, signal);
     }
     const changes = batch.entries.map((entry) => entry.changes);
-    return sink.applyChanges({ seqs: rangeOf(batch), changes }, signal);
+    return sink.applyChanges({ seqs: rangeOf(batch), changes, changedLater: this.#changedLater }, signal);
   }
+
+  /** A8: asked while a unit is under way, so that whatever shares a key with it still waits in the queue. */
+  readonly #changedLater = (table: string, key: string): boolean => {
+    for (let at = 0; ; at++) {
+      const entry = this.#feed?.peek(at);
+      if (!entry) return false;
+      if (this.#skipped.has(entry.header.seq)) continue;
+      if (entry.changes.some((change, i) => change.table === table && entry.keys[i] === key)) return true;
+    }
+  };
 
   async #hasApplied(batch: Batch, signal: AbortSignal): Promise<boolean> {
     const { watermark, applied } = await this.#options.sink.progress(signal);

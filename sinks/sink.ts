@@ -4,6 +4,8 @@ import type { Change, KeyBytes, LaneId, LogAnchor } from "../pipeline/entry.ts";
 
 export type LaneTarget = {
   readonly lane: LaneId;
+  /** Named to other moves that meet a row of this one (A8). */
+  readonly move?: string;
   readonly tenant: string;
   readonly tables: readonly CoveredTable[];
   /** The applier epoch that this process held last: one above it is another's, and opening throws FENCED (A7). */
@@ -26,8 +28,18 @@ export type Progress = {
   readonly closed: boolean;
 };
 
+/**
+ * Whether the log is known to hold, behind this unit, a change of the row whose key has this text: what the unit itself
+ * brings of it then need not be written where a row of another move stands in its way (A8).
+ */
+export type ChangedLater = (table: string, key: string) => boolean;
+
 /** Changes of whole seqs, in log order. The sink coalesces per key; on a guard error it retries in log order (A3). */
-export type ChangeBatch = { readonly seqs: AppliedRange; readonly changes: readonly (readonly Change[])[] };
+export type ChangeBatch = {
+  readonly seqs: AppliedRange;
+  readonly changes: readonly (readonly Change[])[];
+  readonly changedLater?: ChangedLater;
+};
 
 export type ChunkUnit = {
   readonly seq: number;
@@ -37,6 +49,7 @@ export type ChunkUnit = {
   /** The store's own encoding, from the connector's `ChunkRows.encode`. */
   readonly body: Uint8Array;
   readonly rows: number;
+  readonly changedLater?: ChangedLater;
 };
 
 /** A target read view at an exact log place: while it is open later entries may commit, and it does not see them. */
@@ -48,7 +61,8 @@ export interface ReadView {
 /**
  * One lane's end in the target. Errors say by code what kind they are (A8): transient ones (`retry: backoff`) have
  * changed nothing or are of unknown outcome, which `progress()` settles; final ones stop the lane and have changed
- * nothing. FENCED: a newer applier owns the lane.
+ * nothing. Contended ones (GUARD_CONTENDED) are transient too, and may have removed rows of this tenant that the very
+ * unit removes anyway. FENCED: a newer applier owns the lane.
  */
 export interface LaneSink {
   readonly epoch: number;

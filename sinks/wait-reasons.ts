@@ -20,6 +20,12 @@ export class WaitReasons {
   /** For `withBackoff`. */
   retrying(what: string): (error: Error, attempt: number) => void {
     return (error, attempt) => {
+      if (isDrayError(error, "GUARD_CONTENDED")) {
+        const { tenant, move, table, key } = error.facts;
+        const row = `${String(table)} ${String(key)}`;
+        this.set(what, `waiting for the row of tenant ${tenant}'s move ${move} to pass (${row}), retry ${attempt}`);
+        return;
+      }
       const { server, error: answer, message } = isDrayError(error) ? error.facts : {};
       // The name alone does not say which option, or which table is full.
       const text = message ? ` (${message})` : "";

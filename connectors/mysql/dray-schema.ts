@@ -22,6 +22,12 @@ export const DRAY_TABLES: Readonly<Record<string, string>> = {
     epoch BIGINT UNSIGNED NOT NULL,
     closed TINYINT UNSIGNED NOT NULL,
     connections JSON NOT NULL`,
+  // A8: whose move each lane carries into this server; a lane whose copied rows an abort has removed is gone from it.
+  lane: `
+    lane VARCHAR(190) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    move VARCHAR(128) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    tenant VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    tables JSON NOT NULL`,
   // A2: the first write of every applying transaction. NULL seqs mark nothing applied and only name the lane (C7).
   applied: `
     id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,

@@ -115,8 +115,8 @@ export class ApplyHalf {
 
   async #run(signal: AbortSignal, ready: (part: Applying) => void): Promise<void> {
     const { source, sink, log, chunkStore, clock, probe, onApplied } = this.#options;
-    const { lane, tenant, tables } = source;
-    const laneSink = await sink.open({ lane, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
+    const { lane, move, tenant, tables } = source;
+    const laneSink = await sink.open({ lane, move, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
     this.#lastEpoch = laneSink.epoch;
     try {
       this.#anchor = (await laneSink.progress(signal)).anchor;

@@ -4,7 +4,8 @@ import type { CanonicalRow } from "../../connectors/mysql/row-codec.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { ChunkUnit } from "../sink.ts";
-import { named, worthTheOrder } from "./change-writer.ts";
+import { worthTheOrder, writeContended } from "./change-writer.ts";
+import type { Contenders } from "./contenders.ts";
 import { ownKeys } from "./own-keys.ts";
 import { deleteKeys, upsertRows } from "./row-writer.ts";
 import type { TableStatements } from "./table-statements.ts";
@@ -37,19 +38,39 @@ export async function loadChunk(
 export async function replaceRange(
   session: MysqlSession,
   table: TableStatements,
-  chunk: ChunkUnit,
+  { chunk, contenders }: { readonly chunk: ChunkUnit; readonly contenders: Contenders },
   signal: AbortSignal,
 ): Promise<void> {
-  const rows = chunk.rows === 0 ? [] : parseLoadText(table.spec, chunk.body);
-  if (rows.length !== chunk.rows) {
-    throw new DrayError("LOG_CORRUPT", { seq: chunk.seq, table: table.id, rows: rows.length, expected: chunk.rows });
-  }
+  const rows = chunkRows(table, chunk);
   for (const row of rows) {
     if (table.isOwn(row)) continue;
     throw new DrayError("GUARD_NOT_TENANT", { seq: chunk.seq, table: table.id, key: table.keyLabel(row) });
   }
+  await clearStale(session, table, chunk, signal);
+  try {
+    await upsertRows(session, table, rows, signal);
+  } catch (error) {
+    if (!worthTheOrder(error) || session.isLost) throw error;
+    // The transaction is still open after a refused statement: the row that it was about is found one by one.
+    const textOf = loadTextKey(table.spec);
+    for (const row of rows) {
+      const changedLater = () => chunk.changedLater?.(table.id, textOf(row)) === true;
+      const one = { table, row, seq: chunk.seq, kind: "upsert" } as const;
+      await writeContended(session, one, { contenders, changedLater }, signal);
+    }
+  }
+}
+
+/** What the chunk does not hold goes from its range; it may go before all else, and again. */
+export async function clearStale(
+  session: MysqlSession,
+  table: TableStatements,
+  chunk: ChunkUnit,
+  signal: AbortSignal,
+): Promise<void> {
   // Where another unique index is there, stale rows of the range could hold each other's values.
-  const keep = table.spec.uniqueIndexes.length > 0 ? NO_KEYS : new Set(rows.map(loadTextKey(table.spec)));
+  const hasOther = table.spec.uniqueIndexes.length > 0;
+  const keep = hasOther ? NO_KEYS : new Set(chunkRows(table, chunk).map(loadTextKey(table.spec)));
   try {
     await clearRange(session, table, chunk, keep, signal);
   } catch (error) {
@@ -58,11 +79,12 @@ export async function replaceRange(
       throw new DrayError(error.code, { seq: chunk.seq, ...error.facts }, error);
     throw error;
   }
-  try {
-    await upsertRows(session, table, rows, signal);
-  } catch (error) {
-    throw await nameRow(error, session, table, chunk, rows, signal);
-  }
+}
+
+function chunkRows(table: TableStatements, chunk: ChunkUnit): readonly CanonicalRow[] {
+  const rows = chunk.rows === 0 ? [] : parseLoadText(table.spec, chunk.body);
+  if (rows.length === chunk.rows) return rows;
+  throw new DrayError("LOG_CORRUPT", { seq: chunk.seq, table: table.id, rows: rows.length, expected: chunk.rows });
 }
 
 /** W4: the tenant's rows of the range that are neither kept nor left to the stream. Keys first, then by primary key. */
@@ -78,24 +100,4 @@ async function clearRange(
   const leftOut = new Set(chunk.leftOut.map(keyText));
   const stale = present.filter(({ text }) => !keep.has(text) && !leftOut.has(text)).map(({ values }) => values);
   await deleteKeys(session, table, stale, signal);
-}
-
-/** The transaction is still open after a refused statement: the row that it was about is found one by one. */
-async function nameRow(
-  error: unknown,
-  session: MysqlSession,
-  table: TableStatements,
-  { seq }: ChunkUnit,
-  rows: readonly CanonicalRow[],
-  signal: AbortSignal,
-): Promise<unknown> {
-  if (!worthTheOrder(error) || session.isLost) return error;
-  for (const row of rows) {
-    try {
-      await upsertRows(session, table, [row], signal);
-    } catch (single) {
-      return named(single, { table, row, seq });
-    }
-  }
-  return error;
 }

@@ -2,13 +2,15 @@ import type { MysqlAddress, MysqlSession } from "../../connectors/mysql/client.t
 import { keyColumns, tableSpec } from "../../connectors/mysql/table-spec.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
-import { DrayError } from "../../pipeline/errors.ts";
+import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { AppliedRange, ChangeBatch, ChunkUnit, LaneSink, LaneTarget, Progress, ReadView } from "../sink.ts";
 import type { AppliersRow } from "./applier-epoch.ts";
-import { worthTheOrder, writeCoalesced, writeInOrder } from "./change-writer.ts";
-import { LoadNotTaken, loadChunk, replaceRange } from "./chunk-writer.ts";
+import { deleteAhead, deletesAny, worthTheOrder, writeCoalesced, writeInOrder } from "./change-writer.ts";
+import { clearStale, LoadNotTaken, loadChunk, replaceRange } from "./chunk-writer.ts";
 import { removeTenantRows } from "./cleanup.ts";
+import { Contenders } from "./contenders.ts";
+import { LaneBook } from "./lane-book.ts";
 import { LaneProgress } from "./lane-progress.ts";
 import { LaneTransaction } from "./lane-transaction.ts";
 import { openMysqlReadView } from "./mysql-read-view.ts";
@@ -43,6 +45,7 @@ export class MysqlLaneSink implements LaneSink {
   readonly #tables: ReadonlyMap<string, TableStatements>;
   readonly #transaction: LaneTransaction;
   readonly #progress: LaneProgress;
+  readonly #contenders: Contenders;
 
   constructor(options: MysqlLaneSinkOptions) {
     const { target, epoch, schema, appliers, probe } = options;
@@ -53,6 +56,7 @@ export class MysqlLaneSink implements LaneSink {
     this.#tables = tableStatements(target);
     this.#transaction = new LaneTransaction({ schema, lane, epoch, appliers, lanes: "open", probe });
     this.#progress = new LaneProgress({ schema, lane, epoch, appliers });
+    this.#contenders = new Contenders({ target, book: new LaneBook(schema) });
   }
 
   mayOvertake(table: string): boolean {
@@ -75,7 +79,14 @@ export class MysqlLaneSink implements LaneSink {
     } catch (error) {
       if (!worthTheOrder(error)) throw error;
       // A3: what met in the coalesced batch may not have met as it happened; only here is the error real.
-      await this.#write(batch.seqs, (session) => writeInOrder(session, batch, tableOf, signal), signal);
+      const road = { tableOf, contenders: this.#contenders };
+      const inOrder = this.#write(batch.seqs, (session) => writeInOrder(session, batch, road, signal), signal);
+      await this.#givingWay(
+        inOrder,
+        deletesAny(batch),
+        (session) => deleteAhead(session, batch, tableOf, signal),
+        signal,
+      );
     }
   }
 
@@ -89,7 +100,14 @@ export class MysqlLaneSink implements LaneSink {
         if (!(error instanceof LoadNotTaken) && !worthTheOrder(error)) throw error;
       }
     }
-    await this.#write(seqs, (session) => replaceRange(session, table, chunk, signal), signal);
+    const road = { chunk, contenders: this.#contenders };
+    const replaced = this.#write(seqs, (session) => replaceRange(session, table, road, signal), signal);
+    await this.#givingWay(
+      replaced,
+      chunk.range.pass > 0,
+      (session) => clearStale(session, table, chunk, signal),
+      signal,
+    );
   }
 
   advance(anchor: LogAnchor, signal: AbortSignal): Promise<void> {
@@ -115,7 +133,25 @@ export class MysqlLaneSink implements LaneSink {
     await this.#options.onClose();
   }
 
-  #write<T>(seqs: AppliedRange, work: (session: MysqlSession) => Promise<T>, signal: AbortSignal): Promise<T> {
+  /**
+   * A8: two lanes may each stand in the other's way, as where two rows change hands in one transaction. What a unit takes
+   * away in any case goes at once, so that the other can pass; it names no seq, as the unit is still to be applied (A2).
+   */
+  async #givingWay(
+    unit: Promise<unknown>,
+    takesAway: boolean,
+    remove: (session: MysqlSession) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      await unit;
+    } catch (error) {
+      if (takesAway && isDrayError(error, "GUARD_CONTENDED")) await this.#write(null, remove, signal);
+      throw error;
+    }
+  }
+
+  #write<T>(seqs: AppliedRange | null, work: (session: MysqlSession) => Promise<T>, signal: AbortSignal): Promise<T> {
     const { writers } = this.#options;
     return writers.use((session) => this.#transaction.run(session, seqs, work, signal), signal);
   }

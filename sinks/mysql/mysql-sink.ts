@@ -6,6 +6,7 @@ import type { Probe } from "../../pipeline/probe.ts";
 import type { LaneSink, LaneTarget, RemovedRows, Sink } from "../sink.ts";
 import { AppliersRow } from "./applier-epoch.ts";
 import { removeTenantRows } from "./cleanup.ts";
+import { LaneBook } from "./lane-book.ts";
 import { LaneTransaction } from "./lane-transaction.ts";
 import { MysqlLaneSink, tableStatements } from "./mysql-lane-sink.ts";
 import { SinkSessions } from "./sink-sessions.ts";
@@ -38,15 +39,12 @@ export class MysqlSink implements Sink {
     const { address, draySchema: schema, clock, probe, sessions = DEFAULT_SESSIONS } = this.#options;
     const { lane } = target;
     const appliers = new AppliersRow({ schema, lane });
-    const { epoch, load } = await this.#once(
-      async (session) => ({
-        epoch: await appliers.raise(session, target.lastEpoch ?? null, signal, (error) =>
-          this.#options.onRetry?.(error),
-        ),
-        load: await loadSupport(session, signal),
-      }),
-      signal,
-    );
+    const { epoch, load } = await this.#once(async (session) => {
+      const onRetry = (error: Error) => this.#options.onRetry?.(error);
+      const raised = await appliers.raise(session, target.lastEpoch ?? null, signal, onRetry);
+      await new LaneBook(schema).record(session, target, signal);
+      return { epoch: raised, load: await loadSupport(session, signal) };
+    }, signal);
     await probe("apply.after-epoch", { lane, epoch });
     const living = new Set<MysqlSession>();
     let registering: Promise<unknown> = Promise.resolve();
@@ -96,6 +94,7 @@ export class MysqlSink implements Sink {
         const options = { table, transaction, use, clock, probe, onBatch: batch };
         removed[id] = (await removeTenantRows(options, signal)).rows;
       }
+      await new LaneBook(schema).forget(session, target.lane, signal);
       return removed;
     }, signal);
   }

@@ -27,12 +27,16 @@ export async function upsertRows(
   }
 }
 
-/** Guarded deletes. A key that stands for another tenant's row is a guard error; one that is gone already is none. */
+/**
+ * Guarded deletes. A key that stands for another tenant's row is a guard error, unless such rows are to be passed over;
+ * one that is gone already is none.
+ */
 export async function deleteKeys(
   session: MysqlSession,
   table: TableStatements,
   keys: readonly (readonly Bytes[])[],
   signal: AbortSignal,
+  foreign: "refused" | "passed over" = "refused",
 ): Promise<number> {
   let deleted = 0;
   for (let at = 0; at < keys.length; ) {
@@ -41,10 +45,10 @@ export async function deleteKeys(
     const { affectedRows } = await session.execute(table.delete(count), parameters, signal);
     deleted += affectedRows;
     // The count alone cannot tell a row that is gone from one that the guard spared.
-    if (affectedRows < count) {
-      const [foreign] = await session.executeQuery(table.foreign(count), parameters, signal);
-      if (foreign) {
-        const key = Object.values(foreign).join(",");
+    if (affectedRows < count && foreign === "refused") {
+      const [found] = await session.executeQuery(table.foreign(count), parameters, signal);
+      if (found) {
+        const key = Object.values(found).join(",");
         throw new DrayError("GUARD_FOREIGN_ROW", { table: table.id, key, server: session.server });
       }
     }
