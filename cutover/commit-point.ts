@@ -10,6 +10,8 @@ export type CommitPointOptions = {
   /** `dray.cutover` of the home store's target: no routing before COMMITTED has won here too. */
   readonly target: OutcomeStore;
   readonly probe: Probe;
+  /** Outcomes up to this generation are those of earlier moves of the same name, and are not looked at. */
+  readonly earlier: number;
   /** A decision that cannot be written yet: the tenant stays fenced, and somebody should know. */
   readonly onHeld: (side: "home" | "target", error: Error) => void;
 };
@@ -69,7 +71,7 @@ export class CommitPoint {
       this.#reading("home", signal, () => home.readOutcomes(move, signal)),
       this.#reading("target", signal, () => target.readOutcomes(move, signal)),
     ]);
-    return byGeneration(atHome, atTarget);
+    return this.#byGeneration(atHome, atTarget);
   }
 
   /** As `read`, but a side that does not answer is named instead of waited for: for a person's decision. */
@@ -82,7 +84,7 @@ export class CommitPoint {
       unread.push(i === 0 ? "home" : "target");
       return [];
     });
-    return { rows: byGeneration(lists[0] ?? [], lists[1] ?? []), unread };
+    return { rows: this.#byGeneration(lists[0] ?? [], lists[1] ?? []), unread };
   }
 
   /** Null: another server than `expectUuid` answered, and nothing was inserted. */
@@ -106,11 +108,12 @@ export class CommitPoint {
   #reading<T>(side: "home" | "target", signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     return withBackoff(work, { signal, maxMs: 1_000, onRetry: (error) => this.#options.onHeld(side, error) });
   }
-}
 
-function byGeneration(atHome: readonly OutcomeRow[], atTarget: readonly OutcomeRow[]): Outcomes {
-  const rows = new Map<number, { home?: OutcomeRow; target?: OutcomeRow }>();
-  for (const row of atHome) rows.set(row.generation, { home: row });
-  for (const row of atTarget) rows.set(row.generation, { ...rows.get(row.generation), target: row });
-  return rows;
+  #byGeneration(atHome: readonly OutcomeRow[], atTarget: readonly OutcomeRow[]): Outcomes {
+    const rows = new Map<number, { home?: OutcomeRow; target?: OutcomeRow }>();
+    for (const row of atHome) rows.set(row.generation, { home: row });
+    for (const row of atTarget) rows.set(row.generation, { ...rows.get(row.generation), target: row });
+    for (const generation of rows.keys()) if (generation <= this.#options.earlier) rows.delete(generation);
+    return rows;
+  }
 }

@@ -86,6 +86,11 @@ export interface ControlStore {
   /** Writes the move and its first journal entry (seq 1, from "" by "create"). MOVE_EXISTS where the name is taken. */
   createMove(move: NewMove): Promise<MoveRecord>;
   /** MOVE_UNKNOWN where there is none. */
+  /**
+   * The next move of a name whose last one has ended: its journal and its generation go on, all else is replaced.
+   * JOURNAL_CONFLICT as for `appendJournal`.
+   */
+  startAgain(move: NewMove, expected: ExpectedSeq, entry: JournalDraft): Promise<MoveRecord>;
   getMove(name: string): Promise<MoveRecord>;
   /** Oldest first. */
   listMoves(): Promise<readonly MoveRecord[]>;

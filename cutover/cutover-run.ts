@@ -185,6 +185,7 @@ export function commitPoint(move: Move, onHeld: (side: "home" | "target", error:
     home: sourceControl,
     target: targetControl,
     probe: move.context.probe,
+    earlier: move.details.earlier,
     onHeld,
   });
 }

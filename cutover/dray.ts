@@ -174,6 +174,7 @@ class Root {
       clock: this.#clock,
       probe: this.#probe,
       logger,
+      install: (signal) => this.#install(manifest, [from, to], signal),
       fencing: () =>
         makeFencing({
           manifest,
@@ -183,7 +184,10 @@ class Root {
           to,
           adapters: this.#adapters,
           clock: this.#clock,
-          stores: move.lanes.all.map(({ store, source }) => ({ pair: store.pair, tables: source.tables })),
+          stores: stores.map(({ definition, pair }) => {
+            const lanes = move.lanes.all.filter(({ store }) => store.definition.name === definition.name);
+            return { definition, pair, tables: lanes.flatMap(({ source }) => source.tables) };
+          }),
         }),
     });
     return move;
@@ -206,6 +210,17 @@ class Root {
       }
     }
     return findings;
+  }
+
+  /** C4: an SQL adapter keeps its generations where its statements run, which may be neither side of the move. */
+  async #install(manifest: Manifest, sides: readonly string[], signal: AbortSignal): Promise<void> {
+    const adapters = Object.entries(this.#config.adapters);
+    const clusters = adapters.flatMap(([name, adapter]) =>
+      adapter.kind === "sql" && uses(manifest, name) ? [adapter.cluster] : [],
+    );
+    for (const cluster of new Set([...sides, ...clusters])) {
+      await this.#kindOf(cluster).install(this.#cluster(cluster), signal);
+    }
   }
 
   #pair(from: string, to: string) {

@@ -1,6 +1,6 @@
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import type { Manifest } from "../pipeline/manifest.ts";
+import type { Manifest, ManifestStore } from "../pipeline/manifest.ts";
 import type { CoveredTable } from "../pipeline/source.ts";
 import type { FenceAdapter, RouteAdapter } from "./adapters/adapter.ts";
 import { SchemaFenceAdapter } from "./adapters/schema-fence.ts";
@@ -20,7 +20,12 @@ export type FencingParts = {
   readonly from: string;
   readonly to: string;
   readonly adapters: AdapterFactory;
-  readonly stores: readonly { readonly pair: StorePair; readonly tables: readonly CoveredTable[] }[];
+  /** `tables`: as the lanes were opened with; none before that. */
+  readonly stores: readonly {
+    readonly definition: ManifestStore;
+    readonly pair: StorePair;
+    readonly tables: readonly CoveredTable[];
+  }[];
   readonly clock: Clock;
 };
 
@@ -42,7 +47,7 @@ export function makeFencing(parts: FencingParts): Fencing {
 }
 
 function schemaFence(schema: string, { stores, tenant }: FencingParts): FenceAdapter {
-  const store = stores.find(({ tables }) => tables.some(({ id }) => id.startsWith(`${schema}.`)));
+  const store = stores.find(({ definition }) => definition.schemas.some(({ source }) => source === schema));
   if (store === undefined) throw new DrayError("TABLE_UNKNOWN", { table: `${schema}.*` });
   return new SchemaFenceAdapter({
     name: `read only schema ${schema}`,

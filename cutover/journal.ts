@@ -1,5 +1,5 @@
 import { DrayError } from "../pipeline/errors.ts";
-import type { ControlStore, JournalEntry, JsonObject, MoveRecord } from "./control-store.ts";
+import type { ControlStore, JournalEntry, JsonObject, MoveRecord, NewMove } from "./control-store.ts";
 import { isPhase, next, type Phase, type PhaseEvent } from "./phases.ts";
 
 /**
@@ -49,6 +49,16 @@ export class Journal {
     const draft = { from: phase, event, to: phase, facts, by };
     const entry = await this.#store.appendJournal(this.#move.name, this.#move.journalSeq, draft);
     this.#move = { ...this.#move, journalSeq: entry.seq };
+  }
+
+  /** The name's next move begins where this one ended; what both were stands in the one journal. */
+  async startAgain(move: NewMove): Promise<void> {
+    const from = this.phase;
+    const to = next(from, "start-again");
+    const { tenant, from: source, to: target, generation } = this.#move;
+    const facts = { earlier: { tenant, from: source, to: target, generation }, from: move.from, to: move.to };
+    const entry = { from, event: "start-again", to, facts, by: move.by };
+    this.#move = await this.#store.startAgain({ ...move, phase: to }, this.#move.journalSeq, entry);
   }
 
   async setDetails(details: JsonObject): Promise<void> {

@@ -28,6 +28,8 @@ export type MoveContext = {
   readonly journal: Journal;
   /** In the manifest's order; the first is the home store (C1). */
   readonly stores: readonly MoveStore[];
+  /** The `dray` schemas of every cluster that the move writes to, those of its SQL adapters too, are there and ours. */
+  readonly install: (signal: AbortSignal) => Promise<void>;
   readonly fencing: () => Fencing;
   readonly throttle: Throttle;
   readonly control: ControlStore;

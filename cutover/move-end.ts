@@ -13,7 +13,7 @@ export async function abortMove(move: Move, by: string, signal: AbortSignal): Pr
   const { context } = move;
   const { journal, probe } = context;
   // Killed inside `start`, there may be no dray schema yet, and the outcome needs one.
-  if (move.lanes.all.length === 0) for (const { pair } of context.stores) await pair.install(signal);
+  if (move.lanes.all.length === 0) await context.install(signal);
   const point = commitPoint(move, (side, error) => warn(move, `dray.cutover of the ${side}`, error));
   const outcomes = await point.read(signal);
   refuseCommitted(move, outcomes);
@@ -23,7 +23,7 @@ export async function abortMove(move: Move, by: string, signal: AbortSignal): Pr
   await move.advance("abort", { generation }, by);
   await move.lanes.stop("the move is aborted");
   const homeUuid = await homeNow(move, signal);
-  for (let each = 1; each <= generation; each++) {
+  for (let each = move.details.earlier + 1; each <= generation; each++) {
     if (outcomes.get(each)?.home) continue;
     const outcome = await point.abort({ generation: each, homeUuid, facts: { by } }, signal);
     if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation: each });

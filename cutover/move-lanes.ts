@@ -94,14 +94,15 @@ export class MoveLanes {
     await Promise.all(this.runtimes.map((runtime) => runtime.stop(reason)));
   }
 
-  /** Stops and forgets every lane: log, bodies, and the control store's record. */
+  /** Stops and forgets every lane: log, bodies, and the control store's record; also those that were never loaded. */
   async drop(): Promise<void> {
-    const { log, chunkStore, control } = this.#context;
+    const { journal, log, chunkStore, control } = this.#context;
     await this.stop("the lane is dropped");
-    for (const { source } of this.#lanes.splice(0)) {
-      await log.drop(source.lane);
-      await chunkStore.dropLane(source.lane);
-      await control.dropLane(source.lane);
+    this.#lanes.splice(0);
+    for (const { lane } of await control.lanes(journal.move.name)) {
+      await log.drop(lane as LaneId);
+      await chunkStore.dropLane(lane as LaneId);
+      await control.dropLane(lane);
     }
   }
 

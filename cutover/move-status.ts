@@ -93,6 +93,7 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
   const status = `dray status ${name} --watch`;
   switch (phase) {
     case "planned":
+      return [`dray start … --name ${name}`, `dray abort ${name}`];
     case "preflight":
       return [`dray abort ${name}`];
     case "copying":
@@ -113,7 +114,7 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
     case "aborting":
       return [status];
     case "aborted":
-      return [`dray close ${name}`, `dray journal ${name}`];
+      return [`dray start … --name ${name}`, `dray journal ${name}`, `dray close ${name}`];
     case "closed":
       return [`dray journal ${name}`];
   }

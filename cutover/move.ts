@@ -1,7 +1,7 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
-import type { JsonObject } from "./control-store.ts";
+import type { JsonObject, NewMove } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
 import { MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
@@ -18,6 +18,8 @@ export type MoveDetails = {
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
   readonly attempt: AttemptNote | null;
+  /** The highest generation of earlier moves of the same name; 0 where there was none. */
+  readonly earlier: number;
 };
 
 export type AttemptNote = {
@@ -31,7 +33,7 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const BLANK: MoveDetails = { skipped: [], problem: null, attempt: null };
+const BLANK: MoveDetails = { skipped: [], problem: null, attempt: null, earlier: 0 };
 
 /**
  * One move in this process: its place in the state machine, its lanes, and one command at a time. What a command does
@@ -115,16 +117,6 @@ export class Move {
     for (const watcher of this.#watchers) watcher();
   }
 
-  /** The first run of a move that preflight has passed. */
-  async begin(by: string, signal: AbortSignal): Promise<void> {
-    await this.advance("check", {}, by);
-    for (const { pair } of this.context.stores) await pair.install(signal);
-    const generation = await this.context.journal.raiseGeneration(0);
-    await this.lanes.create(generation, 0, signal);
-    await this.advance("passed", { generation }, by);
-    await this.lanes.open("carrying");
-  }
-
   /**
    * Loads the lanes after a restart of the process. They run once `run` is called: nothing is carried before the outcome
    * of a cutover that was cut short is known (C2).
@@ -203,6 +195,16 @@ export class Move {
     await this.setDetails({ skipped: [] });
     await this.lanes.open("carrying");
     if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
+  }
+
+  /** This move has ended: the next one of its name goes on with its journal, above its generation. */
+  async giveWayTo(next: NewMove): Promise<void> {
+    const { alarms, journal } = this.context;
+    this.require("start-again");
+    for (const { code } of await alarms.of(this.name)) await alarms.clear(this.name, code as ErrorCode);
+    const earlier = { ...BLANK, earlier: journal.move.generation };
+    await this.#inOrder(() => journal.startAgain({ ...next, details: earlier as unknown as JsonObject }));
+    await this.stop();
   }
 
   /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */

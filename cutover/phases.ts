@@ -40,6 +40,7 @@ export const EVENTS = [
   "abort", // the operator ends the move before its commit point
   "aborted", // its copied rows are gone
   "close", // reader, lanes and log are released
+  "start-again", // a move that has ended, or never began, gives its name to the next one of its tenant
 ] as const;
 export type PhaseEvent = (typeof EVENTS)[number];
 
@@ -54,7 +55,7 @@ const REFUSE_ALL = Object.fromEntries(EVENTS.map((event) => [event, no])) as Row
  * at once where coverage is complete.
  */
 export const TABLE: Readonly<Record<Phase, Row>> = {
-  planned: { ...REFUSE_ALL, check: "preflight", abort: "aborting" },
+  planned: { ...REFUSE_ALL, check: "preflight", abort: "aborting", "start-again": "planned" },
   preflight: { ...REFUSE_ALL, check: "preflight", refused: "planned", passed: "copying", abort: "aborting" },
   copying: {
     ...REFUSE_ALL,
@@ -105,8 +106,8 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     abort: "aborting",
   },
   aborting: { ...REFUSE_ALL, abort: "aborting", aborted: "aborted" },
-  aborted: { ...REFUSE_ALL, close: "closed" },
-  closed: REFUSE_ALL,
+  aborted: { ...REFUSE_ALL, close: "closed", "start-again": "planned" },
+  closed: { ...REFUSE_ALL, "start-again": "planned" },
 };
 
 /** The phase behind `event`. ILLEGAL_STEP with the events that are allowed now. */

@@ -7,7 +7,7 @@ import { checkNames, checkTables, type ReadManifest, readManifest } from "../pip
 import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
 import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
-import type { JournalEntry } from "./control-store.ts";
+import type { JournalEntry, NewMove } from "./control-store.ts";
 import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
 import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
@@ -28,9 +28,10 @@ import type {
   MoveStatus,
   PreflightReport,
 } from "./move-service.ts";
+import { startMove } from "./move-start.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
-import type { Phase } from "./phases.ts";
+import { allowed, type Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
 import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
@@ -94,26 +95,15 @@ export class DrayService implements MoveService {
     if (manifest === null) throw new DrayError("MANIFEST_INVALID", { findings });
     const name = request.name ?? `${manifest.name}-${request.tenant}`;
     if (!NAME.test(name)) throw new DrayError("MOVE_NAME_INVALID", { name });
-    if (this.#moves.has(name)) throw new DrayError("MOVE_EXISTS", { name });
+    this.#requireFree(name, request.tenant);
     const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
     if (hasErrors(checks)) {
       throw new DrayError("PREFLIGHT_REFUSED", { ...preflightReport({ request, file: findings, checks }) });
     }
     const { tenant, from, to } = request;
-    await this.#parts.control.createMove({
-      name,
-      manifest,
-      tenant,
-      from,
-      to,
-      phase: "planned",
-      by: caller.by,
-      details: {},
-    });
-    const move = await this.#parts.makeMove(name);
-    this.#moves.set(name, move);
-    await this.#lease(move);
-    await move.command("start", caller.by, () => move.begin(caller.by, signal));
+    const { by } = caller;
+    const move = await this.#create({ name, manifest, tenant, from, to, phase: "planned", by, details: {} });
+    await move.command("start", by, () => startMove(move, by, signal));
     return await this.#done(move, `${name} has started: the copy runs, and every change of the tenant is captured`);
   }
 
@@ -126,9 +116,9 @@ export class DrayService implements MoveService {
   }
 
   async *events(name: string, signal: AbortSignal): AsyncIterable<MoveEvent> {
-    const move = this.#move(name);
     const both = AbortSignal.any([signal, this.#life.signal]);
     while (!both.aborted) {
+      const move = this.#move(name);
       const status = await moveStatus(move, this.#pace);
       yield { type: "status", status };
       if (status.phase === "closed") return;
@@ -263,6 +253,33 @@ export class DrayService implements MoveService {
     const move = this.#moves.get(name);
     if (move === undefined) throw new DrayError("MOVE_UNKNOWN", { move: name, known: [...this.#moves.keys()] });
     return move;
+  }
+
+  /** A name belongs to one tenant, and to one move at a time: it is free again once that has ended. */
+  #requireFree(name: string, tenant: string): Move | null {
+    const earlier = this.#moves.get(name);
+    if (earlier === undefined) return null;
+    const { phase } = earlier;
+    const isFree = allowed(phase).includes("start-again") && earlier.context.journal.move.tenant === tenant;
+    if (!isFree) throw new DrayError("MOVE_EXISTS", { name, phase, tenant: earlier.context.journal.move.tenant });
+    return earlier;
+  }
+
+  async #create(draft: NewMove): Promise<Move> {
+    const { control, makeMove } = this.#parts;
+    const { name, by } = draft;
+    const earlier = this.#requireFree(name, draft.tenant);
+    const create = async () => {
+      if (earlier === null) await control.createMove(draft);
+      else await earlier.giveWayTo(draft);
+      await this.#leases.get(name)?.release();
+      const move = await makeMove(name);
+      this.#moves.set(name, move);
+      await this.#lease(move);
+      return move;
+    };
+    // Of two that begin again at once the second is told: by the first's command, or by the phase it finds.
+    return await (earlier === null ? create() : earlier.command("start", by, create));
   }
 
   async #done(move: Move, done: string): Promise<ActionResult> {

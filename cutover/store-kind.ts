@@ -33,8 +33,6 @@ export interface StorePair {
   discover(store: ManifestStore, tenant: string, signal: AbortSignal): Promise<Discovered>;
   /** All findings at once; what cannot be asked is an error among them. */
   check(options: PairCheck, signal: AbortSignal): Promise<readonly Finding[]>;
-  /** The `dray` schemas of both sides are there and are this installation's (DRAY_SCHEMA_TAKEN). */
-  install(signal: AbortSignal): Promise<void>;
   /** After an abort: the tenant's rows in the target, guarded, in small paced batches; may be repeated. */
   removeCopied(lane: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void>;
   /** Guarded statements that would remove the tenant's rows at the source; nothing runs them. */

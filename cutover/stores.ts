@@ -29,6 +29,8 @@ export type StoreKindOptions = {
 /** One kind of store: what all its clusters share, readers above all, lives as long as the server. */
 export interface StoreKind {
   pair(from: ClusterAddress, to: ClusterAddress): StorePair;
+  /** The cluster's `dray` schema is there and is this installation's (DRAY_SCHEMA_TAKEN). */
+  install(cluster: ClusterAddress, signal: AbortSignal): Promise<void>;
   /** The first column of the first row. */
   readNumber(cluster: ClusterAddress, query: string, signal: AbortSignal): Promise<number>;
   /** `dray.generation` of the cluster (C4). */

@@ -111,7 +111,11 @@ export const PROBLEMS = {
     remedy: "Another process listens there: stop it, or give this server another `listen` or --data-dir.",
   },
   MOVE_UNKNOWN: { retry: "never", remedy: "`dray list` shows the moves of this server." },
-  MOVE_EXISTS: { retry: "never", remedy: "`dray status` shows it; another move needs another --name." },
+  MOVE_EXISTS: {
+    retry: "never",
+    remedy:
+      "`dray status` shows it. The name is free for its tenant once that move is aborted or closed; else take another --name.",
+  },
   MOVE_HELD: { retry: "never", remedy: "Somebody else works on this move; wait, or ask who is named here." },
   ILLEGAL_STEP: { retry: "never", remedy: "`dray status` lists the steps that are allowed now." },
   PREFLIGHT_REFUSED: { retry: "never", remedy: "Mend each finding; `dray preflight --fix-sql` prints the SQL for it." },

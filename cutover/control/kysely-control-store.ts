@@ -75,6 +75,37 @@ export class KyselyControlStore implements ControlStore {
     });
   }
 
+  async startAgain(move: NewMove, expected: ExpectedSeq, entry: JournalDraft): Promise<MoveRecord> {
+    const atMs = this.#clock.wallMs();
+    const { name, tenant, from, to } = move;
+    const row = await this.#database.transaction().execute(async (tx) => {
+      const changed = await tx
+        .updateTable("move")
+        .set({
+          manifest: JSON.stringify(move.manifest),
+          tenant,
+          from_cluster: from,
+          to_cluster: to,
+          phase: move.phase,
+          journal_seq: expected + 1,
+          details: JSON.stringify(move.details),
+        })
+        .where("name", "=", name)
+        .where("journal_seq", "=", expected)
+        .where("phase", "=", entry.from)
+        .returningAll()
+        .executeTakeFirst();
+      if (changed !== undefined)
+        await tx
+          .insertInto("journal")
+          .values(journalRow(name, expected + 1, atMs, entry))
+          .execute();
+      return changed;
+    });
+    if (row === undefined) throw conflict(await this.getMove(name), expected);
+    return moveOf(row);
+  }
+
   async getMove(name: string): Promise<MoveRecord> {
     const row = await this.#database.selectFrom("move").selectAll().where("name", "=", name).executeTakeFirst();
     if (row === undefined) throw new DrayError("MOVE_UNKNOWN", { move: name });

@@ -50,6 +50,16 @@ export class MysqlKind implements StoreKind {
     }
   }
 
+  async install(cluster: ClusterAddress, signal: AbortSignal): Promise<void> {
+    const { installationId } = this.#options;
+    const session = await connectMysql(address(cluster), { side: "source", signal });
+    try {
+      await ensureDraySchema(session, { schema: cluster.draySchema, installationId }, signal);
+    } finally {
+      await session.close();
+    }
+  }
+
   generationBook(cluster: ClusterAddress): GenerationBook {
     const { name, draySchema } = cluster;
     const book = new MysqlGenerationBook({ address: address(cluster), draySchema, cluster: name });
@@ -158,18 +168,6 @@ class MysqlPair implements StorePair {
       when,
       signal,
     });
-  }
-
-  async install(signal: AbortSignal): Promise<void> {
-    const { from, to, installationId } = this.#options;
-    for (const cluster of [from, to]) {
-      const session = await connectMysql(address(cluster), { side: "source", signal });
-      try {
-        await ensureDraySchema(session, { schema: cluster.draySchema, installationId }, signal);
-      } finally {
-        await session.close();
-      }
-    }
   }
 
   async removeCopied(source: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void> {

@@ -165,6 +165,29 @@ test("an alarm that repeats is one alarm, and after clearing it is a new one", a
   expect((await store.raiseAlarm(alarm)).id).not.toBe(raised.id);
 });
 
+test("K1, C2: the next move of a name goes on with journal and generation, and only from where the last one ended", async () => {
+  const store = await openStore();
+  await store.createMove(newMove);
+  await store.appendJournal("shop-acme", 1, step("planned", "aborted"));
+  expect(await store.raiseGeneration("shop-acme", 6)).toBe(7);
+  const back: NewMove = { ...newMove, from: "eu2", to: "eu1", details: { earlier: 7 } };
+  const entry = { from: "aborted", event: "start-again", to: "planned", facts: {}, by: "bob" };
+  for (const [expected, from] of [
+    [1, "aborted"],
+    [2, "streaming"],
+  ] as const) {
+    const refused = store.startAgain(back, expected, { ...entry, from });
+    await expect(refused).rejects.toMatchObject({ code: "JOURNAL_CONFLICT" });
+  }
+  expect(await store.getMove("shop-acme")).toMatchObject({ from: "eu1", journalSeq: 2, phase: "aborted" });
+  const { by: _, ...kept } = back;
+  const again = await store.startAgain(back, 2, entry);
+  expect(again).toEqual({ ...kept, generation: 7, journalSeq: 3, createdAtMs: 1_000 });
+  expect(await store.getMove("shop-acme")).toEqual(again);
+  expect((await store.journal("shop-acme", 0)).map(({ event }) => event)).toEqual(["create", "go", "start-again"]);
+  expect(await store.raiseGeneration("shop-acme", 0)).toBe(8);
+});
+
 test("what is not there is named: MOVE_UNKNOWN, MOVE_EXISTS, LANE_UNKNOWN", async () => {
   const store = await openStore();
   await expect(store.getMove("gone")).rejects.toMatchObject({ code: "MOVE_UNKNOWN", facts: { move: "gone" } });

@@ -5,6 +5,7 @@ import type { MoveSettings } from "../../../cutover/move-context.ts";
 import type { CutoverRequest, CutoverResult, MoveStatus } from "../../../cutover/move-service.ts";
 import type { ServerConfig } from "../../../cutover/server-settings.ts";
 import { noProbe, type Probe } from "../../../pipeline/probe.ts";
+import type { Side } from "./ledger.ts";
 
 /** Small ranges, so that little data has many chunks. */
 export const SMALL: Partial<MoveSettings> = {
@@ -51,8 +52,8 @@ export class LocalDriver implements Driver {
     return new LocalDriver(dray, manifest);
   }
 
-  async start(tenant: string): Promise<void> {
-    const request = { manifest: this.#manifest, manifestFile: "world.yaml", tenant, from: "a", to: "b", name: "it" };
+  async start(tenant: string, way: { readonly from: Side; readonly to: Side } = { from: "a", to: "b" }): Promise<void> {
+    const request = { manifest: this.#manifest, manifestFile: "world.yaml", tenant, ...way, name: "it" };
     await this.dray.service.start(request, CALLER, new AbortController().signal);
   }
 

@@ -21,6 +21,8 @@ export type WorldOptions = {
   readonly workers: number;
 };
 
+export type Whereabouts = { readonly home: Side; readonly mayWrite: boolean };
+
 export type TrafficPlan = {
   readonly seed: number;
   readonly workers: number;
@@ -39,9 +41,11 @@ export class World {
   readonly proxy: AdapterProxy;
   readonly heldAtTarget = new Set<string>();
   readonly folder: string;
+  /** Who knows where a tenant lives; the adapter unless a test has another. */
+  router: (tenant: string) => Promise<Whereabouts>;
   readonly #options: WorldOptions;
   readonly #adapter: ReferenceServer;
-  readonly #draySchemas: string[] = [];
+  readonly #ownSchemas: string[] = [];
 
   private constructor(
     options: WorldOptions,
@@ -58,6 +62,10 @@ export class World {
     this.#adapter = parts.adapter;
     this.proxy = parts.proxy;
     this.folder = parts.folder;
+    this.router = async (tenant) => {
+      const answer = await fetch(new URL(`where?tenant=${encodeURIComponent(tenant)}`, this.#adapter.url));
+      return (await answer.json()) as Whereabouts;
+    };
   }
 
   static async create(options: WorldOptions): Promise<World> {
@@ -87,10 +95,15 @@ export class World {
 
   /** A fresh data folder and a fresh `dray` schema on both sides: an installation that has never moved anything. */
   installation(): { readonly dataDir: string; readonly draySchema: string } {
-    const name = randomBytes(4).toString("hex");
-    const draySchema = `${this.schema}_d${name}`;
-    this.#draySchemas.push(draySchema);
-    return { dataDir: join(this.folder, `data-${name}`), draySchema };
+    const draySchema = this.ownSchema();
+    return { dataDir: join(this.folder, `data-${draySchema}`), draySchema };
+  }
+
+  /** The name of a schema that goes away with the world. */
+  ownSchema(): string {
+    const schema = `${this.schema}_${randomBytes(4).toString("hex")}`;
+    this.#ownSchemas.push(schema);
+    return schema;
   }
 
   config(
@@ -118,7 +131,7 @@ export class World {
   }
 
   /** `max_pause_ms` is wide: machines that run tests are slow, and the pause is measured elsewhere. */
-  manifest(): string {
+  manifest(change: object = {}): string {
     const column = { column: "tenant_id" };
     const tables = { tenants: { root: true }, orders: column, handles: column, documents: column, lines: column };
     return JSON.stringify({
@@ -127,12 +140,12 @@ export class World {
       fence: { steps: [{ adapter: "app" }], grace_ms: GRACE_MS },
       routing: [{ adapter: "app" }],
       cutover: { heartbeats: 2, max_lag_s: 2, max_pause_ms: 15_000 },
+      ...change,
     });
   }
 
-  async homeOf(tenant: string): Promise<{ readonly home: Side; readonly mayWrite: boolean }> {
-    const answer = await fetch(new URL(`where?tenant=${encodeURIComponent(tenant)}`, this.#adapter.url));
-    return (await answer.json()) as { home: Side; mayWrite: boolean };
+  homeOf(tenant: string): Promise<Whereabouts> {
+    return this.router(tenant);
   }
 
   traffic(plan: TrafficPlan): Traffic {
@@ -170,7 +183,9 @@ export class World {
       // A test that failed inside a transaction holds what is to be dropped.
       this.admin[side].destroy();
       const admin = await connect(this.#options.servers[side]);
-      for (const schema of [this.schema, ...this.#draySchemas]) await admin.query(`DROP SCHEMA IF EXISTS ${schema}`);
+      // As a move that was fenced by its schema leaves it.
+      await admin.query(`ALTER SCHEMA ${this.schema} READ ONLY = 0`);
+      for (const schema of [this.schema, ...this.#ownSchemas]) await admin.query(`DROP SCHEMA IF EXISTS ${schema}`);
       admin.destroy();
     }
     await this.proxy.close();
