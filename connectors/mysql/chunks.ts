@@ -4,7 +4,6 @@ import type { ChunkBudget, ChunkRows, LaneSource } from "../../pipeline/source.t
 import { type MysqlSession, quoteIdentifier, quoteTable } from "./client.ts";
 import { boundFromKey, boundLiterals } from "./key-bytes.ts";
 import { ChunkText, selectList } from "./load-text.ts";
-import type { RowSpans } from "./row-spans.ts";
 import type { SessionPool } from "./session-pool.ts";
 import { keyColumns, type TableSpec, tableSpec } from "./table-spec.ts";
 import { tenantPredicate } from "./tenant-key.ts";
@@ -92,8 +91,8 @@ export class Chunks {
   ): Promise<ChunkRows> {
     const text = new ChunkText({ spec, mode, expectedBytes: this.#chunkBytes.get(range.table) ?? GUESSED_CHUNK_BYTES });
     const sql = `SELECT ${selectList(spec, mode)} ${from(spec)} WHERE ${where(spec, source.tenant, range)}`;
-    const onRow = (row: RowSpans) => text.addSpans(row);
-    await this.#pool.use((session) => session.eachRow({ sql, columns: text.columns, onRow }, signal), signal);
+    const onRow = (packet: Buffer, start: number, end: number) => text.addPacket(packet, start, end);
+    await this.#pool.use((session) => session.eachRow({ sql, onRow }, signal), signal);
     this.#chunkBytes.set(range.table, Math.ceil(text.bytes * 1.1) + 1024);
     if (text.rows > 0) this.#rowBytes.set(range.table, Math.max(1, text.bytes / text.rows));
     return { rows: text.rows, bytes: text.bytes, encode: (leaveOut) => text.encode(leaveOut) };

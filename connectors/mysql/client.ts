@@ -1,9 +1,11 @@
-import { Readable } from "node:stream";
 import mysql from "mysql2/promise";
 import { DrayError } from "../../pipeline/errors.ts";
+import { type LoadLink, LoadStream } from "./load-stream.ts";
 import { classifyMysqlError, mysqlError } from "./mysql-errors.ts";
-import { type RowSpansRequest, readRowSpans } from "./row-spans.ts";
 import { readBackStatement, SESSION_SETTINGS, SINK_SETTINGS, setStatement, settingsNotTaken } from "./session.ts";
+import { type PacketLink, SessionPackets } from "./session-packets.ts";
+import { SessionSocket } from "./session-socket.ts";
+import { readTextRows, type TextRowsRequest } from "./text-rows.ts";
 
 export { quoteIdentifier, quoteTable } from "./identifier.ts";
 export { classifyMysqlError, type MysqlFailure } from "./mysql-errors.ts";
@@ -44,8 +46,11 @@ export async function connectMysql(address: MysqlAddress, options: ConnectOption
   options.signal?.throwIfAborted();
   const server = `${address.host}:${address.port}`;
   let connection: mysql.Connection;
+  // TLS reads its own buffers.
+  const socket = address.tls === undefined ? new SessionSocket(address) : null;
   try {
     connection = await mysql.createConnection({
+      ...(socket !== null && { stream: () => socket.socket }),
       host: address.host,
       port: address.port,
       user: address.user,
@@ -66,7 +71,9 @@ export async function connectMysql(address: MysqlAddress, options: ConnectOption
     throw mysqlError(error, server, "connect");
   }
   const settings = options.side === "sink" ? { ...SESSION_SETTINGS, ...SINK_SETTINGS } : SESSION_SETTINGS;
-  const session = new MysqlSession({ connection, server });
+  const packets = SessionPackets.install((connection as unknown as { connection: PacketLink }).connection);
+  socket?.installed(packets);
+  const session = new MysqlSession({ connection, packets, server });
   try {
     await session.run(setStatement(settings));
     const [found] = await session.query(readBackStatement(settings));
@@ -90,12 +97,18 @@ export class MysqlSession {
   /** `host:port`, for errors and status. */
   readonly server: string;
   readonly #connection: mysql.Connection;
+  readonly #packets: SessionPackets;
   #uuid = "";
   #connectionId = 0;
   #lost: unknown = null;
 
-  constructor(options: { readonly connection: mysql.Connection; readonly server: string }) {
+  constructor(options: {
+    readonly connection: mysql.Connection;
+    readonly packets: SessionPackets;
+    readonly server: string;
+  }) {
     this.#connection = options.connection;
+    this.#packets = options.packets;
     this.server = options.server;
     this.#connection.on("error", (error: unknown) => {
       this.#lost ??= error;
@@ -137,27 +150,8 @@ export class MysqlSession {
   }
 
   /** As `queryRaw`, for many rows: each is handed over as it lies in its packet. */
-  async eachRow(request: RowSpansRequest, signal?: AbortSignal): Promise<void> {
-    await this.#send(() => readRowSpans(this.#connection, request), signal);
-  }
-
-  /** As `queryRaw`, row by row with back-pressure; ending early destroys the connection. */
-  async *streamRaw(sql: string, signal?: AbortSignal): AsyncGenerator<RawRow> {
-    const typeCast = (field: { buffer(): Buffer | null }) => field.buffer();
-    const raw = (this.#connection as unknown as { connection: CallbackConnection }).connection;
-    const stream = raw.query({ sql, rowsAsArray: true, typeCast }).stream({ highWaterMark: 512 });
-    const stop = () => stream.destroy(new Error("aborted"));
-    signal?.addEventListener("abort", stop, { once: true });
-    let ended = false;
-    try {
-      for await (const row of stream) yield row as RawRow;
-      ended = true;
-    } catch (error) {
-      throw mysqlError(signal?.aborted ? aborted() : error, this.server, "run");
-    } finally {
-      signal?.removeEventListener("abort", stop);
-      if (!ended) this.destroy();
-    }
+  async eachRow(request: TextRowsRequest, signal?: AbortSignal): Promise<void> {
+    await this.#send(() => readTextRows(this.#connection, this.#packets, request), signal);
   }
 
   /** A statement without values that returns no rows. */
@@ -193,13 +187,14 @@ export class MysqlSession {
    * result; the caller rolls back unless rows = sent, skipped = 0, warnings = 0. Any throw destroys the connection.
    */
   async loadData(sql: string, body: Uint8Array, signal?: AbortSignal): Promise<LoadResult> {
-    const buffer = asBuffer(body);
-    const infileStreamFactory = () => Readable.from(slices(buffer), { objectMode: true });
+    const { connection: link } = this.#connection as unknown as { connection: LoadLink };
+    const infileStreamFactory = () => new LoadStream({ link, body: asBuffer(body) });
     let info: string;
     let warnings: number;
     try {
       const [result] = await this.#send(
-        () => this.#connection.query<mysql.ResultSetHeader>({ sql, infileStreamFactory }),
+        () =>
+          this.#connection.query<mysql.ResultSetHeader>({ sql, infileStreamFactory } as object as mysql.QueryOptions),
         signal,
       );
       info = result.info;
@@ -260,15 +255,9 @@ export class MysqlSession {
 
 type Written = (error: Error | null, result: mysql.ResultSetHeader) => void;
 type CallbackConnection = {
-  query(options: object | string, done?: Written): { stream(options: object): Readable };
+  query(options: object | string, done?: Written): unknown;
   execute(sql: string, values: readonly unknown[], done: Written): unknown;
 };
-
-const SLICE_BYTES = 1 << 20;
-
-function* slices(body: Buffer): Generator<Buffer> {
-  for (let at = 0; at < body.length; at += SLICE_BYTES) yield body.subarray(at, at + SLICE_BYTES);
-}
 
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -6,22 +6,27 @@ const BACKSLASH = 0x5c;
 const MAX_UINT64 = 18446744073709551615n;
 const MIN_INT64 = -9223372036854775808n;
 
+/** It lies in `bytes` from `from` to `to`. */
+export type JsonText = { readonly bytes: Uint8Array; readonly from: number; readonly to: number };
+
 /**
  * JSON text as MySQL printed it, about to be carried as it is. MySQL's text hides types: a DECIMAL looks like a double,
  * a DATE like a string. Throws VALUE_REFUSED for a number that text cannot carry; for a string that looks like MySQL's
  * print of a DATE, TIME, DATETIME or binary value, JSON_NEEDS_PROOF in plain mode (in proving mode the server has
  * compared it; '' is what the proving expression yields for a value that differs).
  */
-export function assertJsonText(raw: Uint8Array, column: string, mode: "plain" | "proving"): void {
-  const end = raw.length;
-  if (end === 0) throw new DrayError("VALUE_REFUSED", { column, reason: "its JSON text reads back as another value" });
-  let at = 0;
+export function assertJsonText(text: JsonText, column: string, mode: "plain" | "proving"): void {
+  const { bytes: raw, from, to: end } = text;
+  if (end === from)
+    throw new DrayError("VALUE_REFUSED", { column, reason: "its JSON text reads back as another value" });
+  let at = from;
   while (at < end) {
     const byte = raw[at] as number;
     if (byte === QUOTE) {
       const start = at + 1;
       at = start;
-      for (let in_ = raw[at] as number; in_ !== QUOTE; in_ = raw[++at] as number) if (in_ === BACKSLASH) at++;
+      for (let in_ = raw[at] as number; in_ !== QUOTE && at < end; in_ = raw[++at] as number)
+        if (in_ === BACKSLASH) at++;
       if (mode === "plain" && suspicious(raw, start, at)) throw new DrayError("JSON_NEEDS_PROOF", { column });
       at++;
     } else if (byte === 0x2d || (byte >= 0x30 && byte <= 0x39)) {

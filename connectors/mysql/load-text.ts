@@ -2,17 +2,14 @@ import type { RawRow } from "./client.ts";
 import { quoteTable } from "./identifier.ts";
 import { keyBytes } from "./key-bytes.ts";
 import type { CanonicalRow } from "./row-codec.ts";
-import type { RowSpans } from "./row-spans.ts";
 import { carriedColumns, keyColumns, type TableSpec } from "./table-spec.ts";
+import { longLength, NULL_LENGTH } from "./text-rows.ts";
 import { fromSelect, loadCharset, loadTarget, type Normalise, type SelectMode, selectExpression } from "./values.ts";
 
 const TAB = 0x09;
 const LF = 0x0a;
 const BACKSLASH = 0x5c;
 const LETTER_N = 0x4e;
-/** Above this, three searches and one copy are faster than a loop over the bytes. */
-const WORTH_A_SEARCH_BYTES = 256;
-
 /** The columns of a chunk read, in the order in which `ChunkText` and `loadStatement` have them. */
 export function selectList(spec: TableSpec, mode: SelectMode = "plain"): string {
   return carriedColumns(spec)
@@ -66,28 +63,43 @@ export class ChunkText {
   add(row: RawRow): void {
     const count = this.#normalise.length;
     if (row.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${row.length} values`);
+    this.#reserve(row.reduce((sum, value) => sum + 2 * (value?.length ?? 1) + 1, 0));
     this.#starts.push(this.#at);
     for (let i = 0; i < count; i++) {
       const value = row[i] ?? null;
-      const normalise = this.#normalise[i];
-      this.#append(normalise ? normalise(value) : value, i === count - 1 ? LF : TAB);
+      if (value === null) this.#appendNull();
+      else this.#appendValue(i, value, 0, value.length);
+      this.#bytes[this.#at++] = i === count - 1 ? LF : TAB;
     }
   }
 
-  /** The same, from where the values lie. */
-  addSpans({ bytes, from, to }: RowSpans): void {
-    const count = this.#normalise.length;
-    if (from.length !== count) throw new RangeError(`a row of ${this.#spec.name} has ${from.length} values`);
+  /** The same, from the row's packet: one pass over its bytes, and nothing is made of them in between. */
+  addPacket(packet: Buffer, start: number, end: number): void {
+    const normalise = this.#normalise;
+    const last = normalise.length - 1;
+    // A value of n bytes takes n + 1 of them at least, and 2n + 1 here at most; a NULL takes 1, and 3.
+    this.#reserve(3 * (end - start));
     this.#starts.push(this.#at);
-    for (let i = 0; i < count; i++) {
-      const terminator = i === count - 1 ? LF : TAB;
-      const start = from[i] as number;
-      const end = to[i] as number;
-      const normalise = this.#normalise[i];
-      if (start < 0) this.#append(normalise ? normalise(null) : null, terminator);
-      else if (normalise) this.#append(normalise(bytes.subarray(start, end)), terminator);
-      else this.#appendSpan(bytes, start, end, terminator);
+    let at = start;
+    for (let i = 0; i <= last; i++) {
+      if (at >= end) throw new RangeError(`a row of ${this.#spec.name} has fewer than ${last + 1} values`);
+      let length = packet[at++] as number;
+      if (length === NULL_LENGTH) {
+        this.#appendNull();
+      } else {
+        if (length > NULL_LENGTH) {
+          const long = longLength(packet, at - 1);
+          length = long.length;
+          at += long.bytes - 1;
+        }
+        if (at + length > end) throw new RangeError(`a row of ${this.#spec.name} ends inside a value`);
+        if (normalise[i] === null) this.#appendEscaped(packet, at, at + length);
+        else this.#appendValue(i, packet, at, at + length);
+        at += length;
+      }
+      this.#bytes[this.#at++] = i === last ? LF : TAB;
     }
+    if (at !== end) throw new RangeError(`a row of ${this.#spec.name} has more than ${last + 1} values`);
   }
 
   /** All rows whose KeyBytes (as key text) are not left out. The whole body is handed over without a copy. */
@@ -115,32 +127,26 @@ export class ChunkText {
     return { body: Buffer.concat(kept), rows };
   }
 
-  #append(value: Uint8Array | null, terminator: number): void {
-    if (value === null) {
-      this.#reserve(3);
-      this.#bytes[this.#at++] = BACKSLASH;
-      this.#bytes[this.#at++] = LETTER_N;
-      this.#bytes[this.#at++] = terminator;
-      return;
-    }
-    this.#appendSpan(value, 0, value.length, terminator);
+  #appendNull(): void {
+    this.#bytes[this.#at++] = BACKSLASH;
+    this.#bytes[this.#at++] = LETTER_N;
   }
 
-  #appendSpan(value: Uint8Array, start: number, end: number, terminator: number): void {
-    this.#reserve(2 * (end - start) + 1);
+  #appendValue(column: number, bytes: Uint8Array, from: number, to: number): void {
+    const rewritten = this.#normalise[column]?.(bytes, from, to) ?? null;
+    if (rewritten === null) return this.#appendEscaped(bytes, from, to);
+    this.#reserve(2 * rewritten.length + 1);
+    this.#appendEscaped(rewritten, 0, rewritten.length);
+  }
+
+  #appendEscaped(bytes: Uint8Array, from: number, to: number): void {
     const out = this.#bytes;
     let at = this.#at;
-    if (end - start > WORTH_A_SEARCH_BYTES && isPlain(value.subarray(start, end))) {
-      out.set(value.subarray(start, end), at);
-      at += end - start;
-    } else {
-      for (let i = start; i < end; i++) {
-        const byte = value[i] as number;
-        if (byte === TAB || byte === LF || byte === BACKSLASH) out[at++] = BACKSLASH;
-        out[at++] = byte;
-      }
+    for (let i = from; i < to; i++) {
+      const byte = bytes[i] as number;
+      if (byte === BACKSLASH || byte === TAB || byte === LF) out[at++] = BACKSLASH;
+      out[at++] = byte;
     }
-    out[at++] = terminator;
     this.#at = at;
   }
 
@@ -150,11 +156,6 @@ export class ChunkText {
     this.#bytes.copy(larger, 0, 0, this.#at);
     this.#bytes = larger;
   }
-}
-
-/** Nothing in it is escaped. */
-function isPlain(value: Uint8Array): boolean {
-  return !value.includes(BACKSLASH) && !value.includes(TAB) && !value.includes(LF);
 }
 
 /** The rows again, for the guarded upsert and for keys; values are views into `body` where nothing was escaped. */

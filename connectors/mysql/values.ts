@@ -36,7 +36,8 @@ export function selectExpression(column: ColumnSpec, mode: SelectMode = "plain")
   }
 }
 
-export type Normalise = (raw: Uint8Array | null) => Uint8Array | null;
+/** Of the bytes from `from` to `to`, never of NULL: the canonical bytes, or null where they are it already. */
+export type Normalise = (raw: Uint8Array, from: number, to: number) => Uint8Array | null;
 
 /**
  * What is left to do in the process to what `selectExpression` yields; null where nothing is, so that a hot loop can
@@ -44,14 +45,20 @@ export type Normalise = (raw: Uint8Array | null) => Uint8Array | null;
  */
 export function fromSelect(column: ColumnSpec, mode: SelectMode = "plain"): Normalise | null {
   const carrier = carrierOf(column);
-  if (carrier === "real") return (raw) => (raw === null ? null : canonicalReal(raw));
+  if (carrier === "real") return (raw, from, to) => canonicalReal(raw.subarray(from, to));
   if (carrier === "json") {
-    return (raw) => {
-      if (raw !== null) assertJsonText(raw, column.name, mode);
-      return raw;
+    return (raw, from, to) => {
+      assertJsonText({ bytes: raw, from, to }, column.name, mode);
+      return null;
     };
   }
   return null;
+}
+
+/** The canonical value of one that was read by itself. */
+export function normalised(normalise: Normalise | null | undefined, raw: Uint8Array | null): Uint8Array | null {
+  if (raw === null || !normalise) return raw;
+  return normalise(raw, 0, raw.length) ?? raw;
 }
 
 /**

@@ -2,7 +2,7 @@ import type { MysqlSession } from "../../connectors/mysql/client.ts";
 import { quoteIdentifier } from "../../connectors/mysql/identifier.ts";
 import { boundLiterals, keyBytes } from "../../connectors/mysql/key-bytes.ts";
 import type { CanonicalRow } from "../../connectors/mysql/row-codec.ts";
-import { fromSelect, selectExpression } from "../../connectors/mysql/values.ts";
+import { fromSelect, normalised, selectExpression } from "../../connectors/mysql/values.ts";
 import type { Bound } from "../../pipeline/coverage.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { TableStatements } from "./table-statements.ts";
@@ -34,7 +34,7 @@ export async function ownKeys(
     signal,
   );
   return rows.map((row) => {
-    const values = row.map((value, i) => normalise[i]?.(value) ?? value);
+    const values = row.map((value, i) => normalised(normalise[i], value));
     return { values, text: keyText(toKey(values)) };
   });
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connectMysql, type MysqlSession, quoteTable, SESSION_SETTINGS } from "../../connectors/mysql/client.ts";
 import { classifyMysqlError } from "../../connectors/mysql/mysql-errors.ts";
-import type { RowSpans } from "../../connectors/mysql/row-spans.ts";
+import { longLength, NULL_LENGTH } from "../../connectors/mysql/text-rows.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 
@@ -133,6 +133,12 @@ describeWithMysql("MySQL sessions", (mysql) => {
     });
   });
 
+  async function eachRow(sql: string): Promise<(Buffer | null)[][]> {
+    const rows: (Buffer | null)[][] = [];
+    await one.eachRow({ sql, onRow: (packet, start, end) => void rows.push(valuesOf(packet, start, end)) });
+    return rows;
+  }
+
   test("raw rows are the server's bytes, whole or streamed", async () => {
     const sql = "SELECT 18446744073709551615 AS a, NULL AS b, _binary x'00ff' AS c UNION ALL SELECT 1, 2, ''";
     const rows = [
@@ -140,47 +146,51 @@ describeWithMysql("MySQL sessions", (mysql) => {
       [Buffer.from("1"), Buffer.from("2"), Buffer.alloc(0)],
     ];
     expect(await one.queryRaw(sql)).toEqual(rows);
-    const streamed = [];
-    for await (const row of one.streamRaw(sql)) streamed.push(row);
-    expect(streamed).toEqual(rows);
-    const spans: (Buffer | null)[][] = [];
-    await one.eachRow({ sql, columns: 3, onRow: (row) => void spans.push(valuesOf(row)) });
-    expect(spans).toEqual(rows);
+    expect(await eachRow(sql)).toEqual(rows);
     expect(await one.executeQuery("SELECT ? AS a, CAST(? AS CHAR) AS b", ["x", 5])).toEqual([{ a: "x", b: "5" }]);
   });
 
-  test("rows lie in mysql2's own packets, at every length of a value", async () => {
+  test("each row is handed over whole, at every length of a value and wherever a read of the socket ends", async () => {
     const lengths = [0, 1, 250, 251, 252, 65_535, 65_536, 1 << 20, (1 << 24) + 5];
-    const columns = lengths.map((length) => `REPEAT('x', ${length})`);
     const [limit] = await one.query("SELECT @@max_allowed_packet AS bytes");
-    const fitting = columns.filter((_, i) => (lengths[i] as number) < Number(limit?.["bytes"]));
-    let seen = 0;
-    await one.eachRow({
-      sql: `SELECT ${fitting.join(", ")}, NULL UNION ALL SELECT ${fitting.map(() => "NULL").join(", ")}, 'end'`,
-      columns: fitting.length + 1,
-      onRow: (row) => {
-        // Behind the packet's header: an upgrade of mysql2 that takes this road away is seen here.
-        expect(row.from.findLast((at) => at >= 0)).toBeGreaterThan(0);
-        const sizes = valuesOf(row).map((value) => value?.length ?? null);
-        expect(sizes).toEqual(
-          seen++ === 0 ? [...lengths.slice(0, fitting.length), null] : [...fitting.map(() => null), 3],
-        );
-      },
-    });
-    expect(seen).toBe(2);
+    const fitting = lengths.filter((length) => length < Number(limit?.["bytes"]));
+    const values = fitting.map((length) => `REPEAT('x', ${length})`).join(", ");
+    const nulls = fitting.map(() => "NULL").join(", ");
+    const rows = await eachRow(`SELECT ${values}, NULL UNION ALL SELECT ${nulls}, 'end'`);
+    expect(rows.map((row) => row.map((value) => value?.length ?? null))).toEqual([
+      [...fitting, null],
+      [...fitting.map(() => null), 3],
+    ]);
+    // Rows of lengths that end at every place of a read, each with its own content.
+    const counted = await eachRow(
+      "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 900) SELECT /*+ SET_VAR(cte_max_recursion_depth = 1000) */ i, REPEAT(CHAR(97 + i % 26), i * 7 % 1801) FROM n",
+    );
+    expect(counted.map(([i, text]) => `${i} ${text}`)).toEqual(
+      Array.from(
+        { length: 900 },
+        (_, n) => `${n + 1} ${String.fromCharCode(97 + ((n + 1) % 26)).repeat(((n + 1) * 7) % 1801)}`,
+      ),
+    );
     const refused = one.eachRow({
       sql: "SELECT 1 UNION ALL SELECT 2",
-      columns: 1,
       onRow: () => {
         throw new Error("not this one");
       },
     });
     await expect(refused).rejects.toThrow(/not this one/);
     expect(await one.queryRaw("SELECT 7")).toEqual([[Buffer.from("7")]]);
-    expect((await caught(one.eachRow({ sql: "SELECT nothing", columns: 1, onRow: () => {} }))).text).toMatch(/nothing/);
+    expect((await caught(one.eachRow({ sql: "SELECT nothing", onRow: () => {} }))).text).toMatch(/nothing/);
   });
 });
 
-function valuesOf({ bytes, from, to }: RowSpans): (Buffer | null)[] {
-  return Array.from(from, (start, i) => (start < 0 ? null : Buffer.from(bytes.subarray(start, to[i]))));
+function valuesOf(packet: Buffer, start: number, end: number): (Buffer | null)[] {
+  const values: (Buffer | null)[] = [];
+  for (let at = start; at < end; ) {
+    const first = packet[at] as number;
+    const { length, bytes } = first <= NULL_LENGTH ? { length: first, bytes: 1 } : longLength(packet, at);
+    at += bytes;
+    values.push(first === NULL_LENGTH ? null : Buffer.from(packet.subarray(at, at + length)));
+    if (first !== NULL_LENGTH) at += length;
+  }
+  return values;
 }

@@ -73,7 +73,7 @@ export class Roads {
     const order = keyColumns(spec).map((column) => quoteIdentifier(column.name));
     const sql = `SELECT ${selectList(spec, mode)} FROM ${this.table(spec.name)} ORDER BY ${order.join(", ")}`;
     const text = new ChunkText({ spec, mode });
-    await this.source.eachRow({ sql, columns: text.columns, onRow: (row) => text.addSpans(row) });
+    await this.source.eachRow({ sql, onRow: (packet, start, end) => text.addPacket(packet, start, end) });
     const { body } = text.encode(new Set());
     return { rows: parseLoadText(spec, body), body };
   }
