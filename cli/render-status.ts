@@ -61,7 +61,8 @@ function attemptLines({ attempt }: MoveStatus): string[] {
   if (attempt === null) return [];
   const reason = attempt.reason === null ? "" : `: ${attempt.reason}`;
   const steps = attempt.steps.map((step) => `${step.step} ${step.tookMs.toFixed(1)} ms`).join(", ");
-  const line = `  attempt ${attempt.generation}: ${attempt.outcome} at ${attempt.step}${reason}`;
+  const where = attempt.decidedIn === "target" ? ", decided in the target: the source is another server now" : "";
+  const line = `  attempt ${attempt.generation}: ${attempt.outcome} at ${attempt.step}${where}${reason}`;
   return steps === "" ? [line] : [line, `    ${steps}`];
 }
 

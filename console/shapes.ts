@@ -61,6 +61,7 @@ const attempt = z.object({
   step: z.string(),
   reason: z.string().nullable(),
   steps: z.array(stepTime),
+  decidedIn: z.enum(["home", "target"]),
 });
 
 const status = z.object({

@@ -4,7 +4,7 @@ import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { MarkPlace } from "../pipeline/lane-capture.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
-import type { CommitPoint } from "./commit-point.ts";
+import type { CommitPoint, DecidedIn } from "./commit-point.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
 
@@ -60,6 +60,7 @@ export type AttemptResult = {
   /** Of that, waiting for adapters, and the grace. */
   readonly adapterMs: number;
   readonly repeats: number;
+  readonly decidedIn: DecidedIn;
   readonly error: unknown;
 };
 
@@ -218,9 +219,10 @@ export class Attempt {
   }
 
   #result(outcome: AttemptResult["outcome"], error: unknown): AttemptResult {
-    const { fencing } = this.#options;
+    const { fencing, commitPoint } = this.#options;
     return {
       outcome,
+      decidedIn: commitPoint.decidedIn,
       steps: this.#timeline.steps,
       pauseMs: this.#timeline.elapsedMs,
       adapterMs: fencing.adapterMs + fencing.graceMs,

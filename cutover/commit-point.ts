@@ -23,6 +23,8 @@ export type Attempted = {
   readonly facts: Readonly<Record<string, unknown>>;
 };
 
+export type DecidedIn = "home" | "target";
+
 /** What each side's dray.cutover says, by generation. */
 export type Outcomes = ReadonlyMap<number, { readonly home?: OutcomeRow; readonly target?: OutcomeRow }>;
 
@@ -33,9 +35,15 @@ export type Outcomes = ReadonlyMap<number, { readonly home?: OutcomeRow; readonl
  */
 export class CommitPoint {
   readonly #options: CommitPointOptions;
+  #decidedIn: DecidedIn = "home";
 
   constructor(options: CommitPointOptions) {
     this.#options = options;
+  }
+
+  /** Which side's row told what became of the attempt: the target's where the home was another server by then. */
+  get decidedIn(): DecidedIn {
+    return this.#decidedIn;
   }
 
   /**
@@ -100,8 +108,9 @@ export class CommitPoint {
     try {
       return await this.#reading(side, signal, () => store.insertOutcome(draft, signal));
     } catch (error) {
-      if (isDrayError(error, "HOME_MOVED")) return null;
-      throw error;
+      if (!isDrayError(error, "HOME_MOVED")) throw error;
+      this.#decidedIn = "target";
+      return null;
     }
   }
 

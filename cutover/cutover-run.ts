@@ -133,6 +133,7 @@ async function finish(
     pauseMs: Math.round(result.pauseMs),
     adapterMs: Math.round(result.adapterMs),
     repeats: result.repeats,
+    decidedIn: result.decidedIn,
     reason,
     steps: result.steps.map(({ step, startedMs, tookMs }) => ({ step, startedMs, tookMs })),
   };
@@ -143,6 +144,7 @@ async function finish(
     step: result.steps.at(-1)?.step ?? "gate",
     reason,
     steps: result.steps,
+    decidedIn: result.decidedIn,
     pauseMs: result.pauseMs,
     adapterMs: result.adapterMs,
   };
@@ -172,6 +174,7 @@ function running(generation: number, homeUuid: string): AttemptNote {
     step: "fence",
     reason: null,
     steps: [],
+    decidedIn: "home",
     homeUuid,
     pauseMs: null,
     adapterMs: null,

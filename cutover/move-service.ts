@@ -73,6 +73,8 @@ export type AttemptStatus = {
   readonly step: string;
   readonly reason: string | null;
   readonly steps: readonly StepTime[];
+  /** target: another server answered at the home's address than at the first fence call (C1). */
+  readonly decidedIn: "home" | "target";
 };
 export type StepTime = { readonly step: string; readonly startedMs: number; readonly tookMs: number };
 

@@ -1,6 +1,7 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
+import type { DecidedIn } from "./commit-point.ts";
 import type { JsonObject, NewMove } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
 import { MoveLanes } from "./move-lanes.ts";
@@ -28,6 +29,7 @@ export type AttemptNote = {
   readonly step: string;
   readonly reason: string | null;
   readonly steps: readonly StepTime[];
+  readonly decidedIn: DecidedIn;
   readonly homeUuid: string;
   readonly pauseMs: number | null;
   readonly adapterMs: number | null;

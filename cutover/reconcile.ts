@@ -18,6 +18,7 @@ export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promi
       step: "fence",
       reason: "found after a restart",
       steps: [],
+      decidedIn: "home",
       homeUuid: uuid,
       pauseMs: null,
       adapterMs: null,

@@ -2,6 +2,23 @@ import { expect, test } from "vitest";
 import { statusLines } from "../../cli/render-status.ts";
 import type { LaneStatus, MoveStatus, TableStatus } from "../../cutover/move-service.ts";
 
+const blank: MoveStatus = {
+  move: "shop-acme",
+  manifest: "shop",
+  tenant: "acme",
+  from: "a",
+  to: "b",
+  phase: "copying",
+  generation: 1,
+  alarms: [],
+  problem: null,
+  lanes: [],
+  attempt: null,
+  verification: "none",
+  rollback: "none",
+  next: [],
+};
+
 function shown(table: Omit<TableStatus, "table">): string | undefined {
   const lane: LaneStatus = {
     lane: "shop-acme.db.1.forward",
@@ -20,23 +37,7 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
     waiting: [],
     problem: null,
   };
-  const status: MoveStatus = {
-    move: "shop-acme",
-    manifest: "shop",
-    tenant: "acme",
-    from: "a",
-    to: "b",
-    phase: "copying",
-    generation: 1,
-    alarms: [],
-    problem: null,
-    lanes: [lane],
-    attempt: null,
-    verification: "none",
-    rollback: "none",
-    next: [],
-  };
-  return statusLines(status)
+  return statusLines({ ...blank, lanes: [lane] })
     .find((line) => line.includes("shop.users"))
     ?.trim();
 }
@@ -49,4 +50,22 @@ test("K4: an estimate of rows is shown until more than it were copied", () => {
   expect(copying(2500, 2000)).toBe(`${bar(20)} shop.users: copying, 2,500 rows`);
   expect(copying(2500, null)).toBe(`${bar(0)} shop.users: copying, 2,500 rows`);
   expect(shown({ state: "copied", rowsCopied: 5, rowsEstimated: 9 })).toBe(`${bar(20)} shop.users: copied, 5 rows`);
+});
+
+test("C1: an attempt that was decided in the target says so", () => {
+  const attempt = {
+    generation: 3,
+    outcome: "aborted",
+    step: "unfence",
+    reason: "PIN_FAILED",
+    steps: [],
+    decidedIn: "target",
+  } as const;
+  const lines = statusLines({ ...blank, attempt });
+  expect(lines).toContain(
+    "  attempt 3: aborted at unfence, decided in the target: the source is another server now: PIN_FAILED",
+  );
+  expect(statusLines({ ...blank, attempt: { ...attempt, decidedIn: "home", reason: null } })).toContain(
+    "  attempt 3: aborted at unfence",
+  );
 });
