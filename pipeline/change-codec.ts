@@ -76,16 +76,21 @@ export type ChunkBody = {
   readonly leftOut: readonly KeyBytes[];
   /** The store's own encoding of the rows. */
   readonly rows: Uint8Array;
+  /** So many bytes before `rows` in its buffer may be overwritten: what fits there spares a copy of the rows. */
+  readonly headroomBytes?: number;
 };
 
 export function encodeChunk(chunk: ChunkBody): Uint8Array {
-  let sizeBytes = 1 + varintBytes(chunk.leftOut.length) + chunk.rows.length;
-  for (const key of chunk.leftOut) sizeBytes += varintBytes(key.length) + key.length;
-  const out = new Uint8Array(sizeBytes);
+  const { rows, headroomBytes = 0 } = chunk;
+  let headBytes = 1 + varintBytes(chunk.leftOut.length);
+  for (const key of chunk.leftOut) headBytes += varintBytes(key.length) + key.length;
+  const fits = headBytes <= headroomBytes;
+  const sizeBytes = headBytes + rows.length;
+  const out = fits ? new Uint8Array(rows.buffer, rows.byteOffset - headBytes, sizeBytes) : new Uint8Array(sizeBytes);
   out[0] = CHUNK_VERSION;
   let at = putVarint(out, 1, chunk.leftOut.length);
   for (const key of chunk.leftOut) at = putBytes(out, at, key);
-  out.set(chunk.rows, at);
+  if (!fits) out.set(rows, at);
   return out;
 }
 

@@ -14,8 +14,8 @@ const COMPRESS_ABOVE_BYTES = 4 * 1024;
 /** Above this the thread pool takes the work, so that the event loop stays free. */
 const OFF_THREAD_ABOVE_BYTES = 128 * 1024;
 const ZSTD_OPTIONS = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
-/** Every output buffer of this size is a turn through the thread pool: Node's own 16 KiB made one body wait for dozens. */
-const ZSTD_POOL_OPTIONS = { ...ZSTD_OPTIONS, chunkSize: 256 * 1024 };
+/** Every output buffer is a turn through the thread pool, and joined with the others by a copy: so one, if it can be. */
+const SMALLEST_POOL_OUTPUT_BYTES = 128 * 1024;
 const SMALLEST_OUTPUT_BYTES = 64;
 const NOTHING = new Uint8Array(0);
 
@@ -96,7 +96,10 @@ export async function sealBody(body: Uint8Array): Promise<SealedBody> {
   if (body.length <= COMPRESS_ABOVE_BYTES) return sealed(body, body.length, "plain");
   const packed =
     body.length > OFF_THREAD_ABOVE_BYTES
-      ? await compressInPool(body, ZSTD_POOL_OPTIONS)
+      ? await compressInPool(body, {
+          ...ZSTD_OPTIONS,
+          chunkSize: Math.max(SMALLEST_POOL_OUTPUT_BYTES, Math.ceil(body.length / 2)),
+        })
       : zstdCompressSync(body, ZSTD_OPTIONS);
   if (packed.length >= body.length) return sealed(body, body.length, "plain");
   return sealed(packed, body.length, "zstd");
@@ -112,6 +115,7 @@ function sealed(stored: Uint8Array, plainBytes: number, encoding: BodyRef["encod
  * sha256, where the bytes are not what was written.
  */
 export async function openBody(entry: LogEntry, chunkStore: ChunkStore): Promise<Uint8Array> {
+  if (entry.held) return entry.held.plain;
   const { lane, seq, body } = entry.header;
   const stored =
     body.chunkKey === null

@@ -93,12 +93,19 @@ export type EntryDraft = {
   readonly detail: EntryDetail;
   /** Plain bytes; the log compresses them. Empty for range and mark. */
   readonly body: Uint8Array;
+  /** Called at most once, when nobody needs the body's bytes any more and they may be overwritten. */
+  readonly release?: () => void;
 };
+
+/** An entry's plain body that is still in memory. Whoever has done with it may say so; nobody has to. */
+export type HeldBody = { readonly plain: Uint8Array; readonly release: () => void };
 
 export type LogEntry = {
   readonly header: EntryHeader;
   /** As stored. `openBody` (entry-codec.ts) checks the sha256, reads the chunk store where needed, and inflates. */
   readonly stored: Uint8Array;
+  /** Instead of `stored`, where the process that reads has written the entry itself (`ReadOptions.takesHeld`). */
+  readonly held?: HeldBody;
   /** Where it stands in the log, as the log counts: an SQLite rowid, a Kafka offset. */
   readonly offset: string;
 };

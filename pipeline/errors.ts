@@ -40,10 +40,15 @@ export const PROBLEMS = {
     remedy: "The log was written by another version of dray: go on with that version, or use a new --data-dir.",
   },
   ENTRY_TOO_LARGE: { retry: "never", remedy: "This is a defect: larger bodies belong in the chunk store. Report it." },
-  CHUNK_LOST: { retry: "recopy", remedy: "A chunk's body is gone from the chunk store: `dray recopy` the move." },
+  CHUNK_LOST: {
+    retry: "recopy",
+    remedy:
+      "A body is gone from the chunk store. Its tables are copied again by themselves, once; where it stops the lane, find what removes files there, then `dray recopy` the table, or the move.",
+  },
   CHUNK_DAMAGED: {
     retry: "recopy",
-    remedy: "A chunk's body does not match its sha256: check the disk, then `dray recopy` the move.",
+    remedy:
+      "A body does not match its sha256. Its tables are copied again by themselves, once; where it stops the lane, check the disk, then `dray recopy` the table, or the move.",
   },
   // Apply
   TARGET_OUTCOME_UNKNOWN: {

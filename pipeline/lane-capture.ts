@@ -42,6 +42,8 @@ export type LaneCaptureOptions = {
   readonly probe: Probe;
   /** Every mark but low and high, once its entry is durable: heartbeats for the lag meter. */
   readonly onMark: (place: MarkPlace) => void;
+  /** A chunk stands in the log; its bytes are those before compression. */
+  readonly onChunk: (seq: number, bytes: number) => void;
   /** Behind a seal. Awaited before the stream goes on, so that an alarm is durable before its place is passed. */
   readonly onStray: (stray: Stray) => Promise<void>;
   /** watching: the lane was sealed for good by a commit, in this process or an earlier one (C5). */
@@ -250,13 +252,13 @@ export class LaneCapture {
     return this.#windows.finish(window, read);
   }
 
-  /** W4: from a new start mark on nothing of the tables is covered until their ranges are announced anew. */
-  async recopy(tables: readonly string[], signal: AbortSignal): Promise<void> {
+  /** W4: from a new start mark on, whose seq this is, nothing of the tables is covered until their ranges are announced. */
+  async recopy(tables: readonly string[], signal: AbortSignal): Promise<number> {
     const read = tables.find((table) => this.#windows.isReading(table));
     if (read !== undefined) throw new Error(`${read} is being read`);
     this.#log.resetCoverage(tables.reduce(withRecopy, this.#log.coverage));
     this.#index = new CoverageIndex(this.#log.coverage);
-    await this.mark("start", signal);
+    return (await this.mark("start", signal)).header.seq;
   }
 
   #take(event: SourceEvent): void {
@@ -322,7 +324,8 @@ export class LaneCapture {
     const kept = rows.encode(window.changed);
     void probe("capture.before-chunk-append", { table: range.table });
     const coverage = withChunk(this.#log.coverage, range, kept.rows);
-    await this.#log.chunk({ range, rows: kept.rows, body: kept.body }, window.leftOut, coverage);
+    const { header } = await this.#log.chunk({ range, encoded: kept }, window.leftOut, coverage);
+    this.#options.onChunk(header.seq, header.body.plainBytes);
     void probe("capture.after-chunk-append", { table: range.table });
     for (const wake of this.#chunkWaiters) wake();
     this.#chunkWaiters.clear();

@@ -3,6 +3,7 @@ import { encodeChanges, encodeChunk } from "./change-codec.ts";
 import type { Coverage, KeyRange } from "./coverage.ts";
 import type { Change, EntryDetail, EntryHeader, KeyBytes, Mark, Position } from "./entry.ts";
 import type { LogWriter } from "./log/log.ts";
+import type { EncodedRows } from "./source.ts";
 
 /**
  * Slices that waited together become one entry of about this size before compression; a larger slice is one by itself
@@ -105,15 +106,17 @@ export class LaneLog {
   }
 
   chunk(
-    chunk: { readonly range: KeyRange; readonly rows: number; readonly body: Uint8Array },
+    chunk: { readonly range: KeyRange; readonly encoded: EncodedRows },
     leftOut: readonly KeyBytes[],
     coverage: Coverage,
   ): Promise<Appended> {
+    const { range, encoded } = chunk;
     this.flush();
     this.#coverage = coverage;
     return this.#append(
-      { kind: "chunk", range: chunk.range, rows: chunk.rows, leftOut: leftOut.length },
-      encodeChunk({ leftOut, rows: chunk.body }),
+      { kind: "chunk", range, rows: encoded.rows, leftOut: leftOut.length },
+      encodeChunk({ leftOut, rows: encoded.body, headroomBytes: encoded.headroomBytes }),
+      encoded.release,
     );
   }
 
@@ -135,13 +138,14 @@ export class LaneLog {
     if (this.#failure !== null) throw this.#failure;
   }
 
-  async #append(detail: EntryDetail, body: Uint8Array): Promise<Appended> {
+  async #append(detail: EntryDetail, body: Uint8Array, release?: () => void): Promise<Appended> {
     const appended = this.#writer.append({
       position: this.#position,
       committedAtMs: this.#committedAtMs,
       coverage: this.#coverage,
       detail,
       body,
+      ...(release && { release }),
     });
     this.#last = appended;
     this.#inFlight++;

@@ -66,9 +66,18 @@ export interface LaneFeed {
 export type ChunkRows = {
   readonly rows: number;
   /** The store's own encoding of all rows whose keyText is not in `leaveOut`. Called once, after the window has closed. */
-  encode(leaveOut: ReadonlySet<string>): { readonly body: Uint8Array; readonly rows: number };
+  encode(leaveOut: ReadonlySet<string>): EncodedRows;
   /** Of the rows as read. */
   readonly bytes: number;
+};
+
+export type EncodedRows = {
+  readonly body: Uint8Array;
+  readonly rows: number;
+  /** As in a chunk's body (change-codec.ts). */
+  readonly headroomBytes: number;
+  /** The body's bytes are needed by nobody any more: the next chunk may be read into them. */
+  readonly release: () => void;
 };
 
 export type ChunkBudget = { readonly rows: number; readonly bytes: number };

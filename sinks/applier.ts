@@ -254,6 +254,7 @@ export class Applier {
       );
       this.#counters.add(batch.entries);
       finish();
+      for (const entry of batch.entries) entry.release();
     } catch (error) {
       // Cut off while stopping: the target says at the next start what became of it.
       if (!cut.aborted) this.#failure ??= error;

@@ -17,6 +17,8 @@ export type ReadyEntry = {
   /** The changes' keys, as the conflict check wants them. */
   readonly keys: readonly string[];
   readonly chunk: { readonly leftOut: readonly KeyBytes[]; readonly rows: Uint8Array } | null;
+  /** Once it is applied, and nothing looks at its bytes any more. */
+  readonly release: () => void;
 };
 
 export type EntryFeedOptions = {
@@ -73,7 +75,7 @@ export class EntryFeed {
 
   async #read(signal: AbortSignal): Promise<void> {
     const { log, lane, onReady } = this.#options;
-    for await (const batch of log.read({ lane, after: this.#last, signal })) {
+    for await (const batch of log.read({ lane, after: this.#last, takesHeld: true, signal })) {
       let unseenBytes = 0;
       for (const entry of batch) {
         if (entry.header.detail.kind === "epoch") continue;
@@ -103,7 +105,8 @@ export class EntryFeed {
   async #open(entry: LogEntry): Promise<ReadyEntry> {
     const { header, offset } = entry;
     const anchor = { offset, epoch: header.epoch, nonce: header.nonce, seq: header.seq };
-    const blank = { header, anchor, bytes: 256, changes: [], keys: [], chunk: null };
+    const release = entry.held?.release ?? (() => {});
+    const blank = { header, anchor, bytes: 256, changes: [], keys: [], chunk: null, release };
     const kind = header.detail.kind;
     if ((kind !== "changes" && kind !== "chunk") || !this.#options.needsBody(header)) return blank;
     const body = await openBody(entry, this.#options.chunkStore);

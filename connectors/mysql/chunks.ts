@@ -1,6 +1,7 @@
 import type { Bound, KeyRange } from "../../pipeline/coverage.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
 import type { ChunkBudget, ChunkRows, LaneSource } from "../../pipeline/source.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { type MysqlSession, quoteIdentifier, quoteTable } from "./client.ts";
 import { boundFromKey, boundLiterals } from "./key-bytes.ts";
 import { ChunkText, selectList } from "./load-text.ts";
@@ -16,6 +17,7 @@ const GUESSED_CHUNK_BYTES = 1024 * 1024;
 /** The tenant's rows by the paging key (W7): index-only probes for the next bound, and one statement a range. */
 export class Chunks {
   readonly #pool: SessionPool;
+  readonly #buffers = new BufferPool();
   readonly #rowBytes = new Map<string, number>();
   /** What the last chunk came to, and a little more: the next one then grows into its buffer without a copy. */
   readonly #chunkBytes = new Map<string, number>();
@@ -89,7 +91,8 @@ export class Chunks {
     mode: SelectMode,
     signal: AbortSignal,
   ): Promise<ChunkRows> {
-    const text = new ChunkText({ spec, mode, expectedBytes: this.#chunkBytes.get(range.table) ?? GUESSED_CHUNK_BYTES });
+    const expectedBytes = this.#chunkBytes.get(range.table) ?? GUESSED_CHUNK_BYTES;
+    const text = new ChunkText({ spec, mode, expectedBytes, pool: this.#buffers });
     const sql = `SELECT ${selectList(spec, mode)} ${from(spec)} WHERE ${where(spec, source.tenant, range)}`;
     const onRow = (packet: Buffer, start: number, end: number) => text.addPacket(packet, start, end);
     await this.#pool.use((session) => session.eachRow({ sql, onRow }, signal), signal);

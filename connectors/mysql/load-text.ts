@@ -1,3 +1,5 @@
+import type { EncodedRows } from "../../pipeline/source.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import type { RawRow } from "./client.ts";
 import { quoteTable } from "./identifier.ts";
 import { keyBytes } from "./key-bytes.ts";
@@ -10,6 +12,17 @@ const TAB = 0x09;
 const LF = 0x0a;
 const BACKSLASH = 0x5c;
 const LETTER_N = 0x4e;
+/** For what the log writes before the rows, where no keys are left out. */
+const HEADROOM_BYTES = 64;
+
+export type ChunkTextOptions = {
+  readonly spec: TableSpec;
+  readonly mode?: SelectMode;
+  readonly expectedBytes?: number;
+  /** Where the text's buffer comes from and goes back to. */
+  readonly pool?: BufferPool;
+};
+
 /** The columns of a chunk read, in the order in which `ChunkText` and `loadStatement` have them. */
 export function selectList(spec: TableSpec, mode: SelectMode = "plain"): string {
   return carriedColumns(spec)
@@ -37,15 +50,18 @@ export function loadStatement(spec: TableSpec): string {
 export class ChunkText {
   readonly #spec: TableSpec;
   readonly #normalise: readonly (Normalise | null)[];
+  readonly #pool: BufferPool | null;
   #bytes: Buffer;
-  #at = 0;
+  #at = HEADROOM_BYTES;
   /** Where each row begins, so that leaving some out need not read the others. */
   readonly #starts: number[] = [];
 
-  constructor(options: { readonly spec: TableSpec; readonly mode?: SelectMode; readonly expectedBytes?: number }) {
+  constructor(options: ChunkTextOptions) {
     this.#spec = options.spec;
     this.#normalise = carriedColumns(options.spec).map((column) => fromSelect(column, options.mode));
-    this.#bytes = Buffer.allocUnsafeSlow(options.expectedBytes ?? 64 * 1024);
+    const wanted = HEADROOM_BYTES + (options.expectedBytes ?? 64 * 1024);
+    this.#pool = options.pool ?? null;
+    this.#bytes = this.#pool?.take(wanted) ?? Buffer.allocUnsafeSlow(wanted);
   }
 
   /** Of a row as `selectList` reads it. */
@@ -56,7 +72,7 @@ export class ChunkText {
     return this.#starts.length;
   }
   get bytes(): number {
-    return this.#at;
+    return this.#at - HEADROOM_BYTES;
   }
 
   /** Values as `selectList` reads them. Throws JSON_NEEDS_PROOF or VALUE_REFUSED; the chunk is then of no use. */
@@ -102,16 +118,20 @@ export class ChunkText {
     if (at !== end) throw new RangeError(`a row of ${this.#spec.name} has more than ${last + 1} values`);
   }
 
-  /** All rows whose KeyBytes (as key text) are not left out. The whole body is handed over without a copy. */
-  encode(leaveOut: ReadonlySet<string>): { readonly body: Uint8Array; readonly rows: number } {
-    const body = this.#bytes.subarray(0, this.#at);
-    if (leaveOut.size === 0) return { body, rows: this.rows };
+  /** All rows whose KeyBytes (as key text) are not left out. The whole body is handed over without a copy. Once. */
+  encode(leaveOut: ReadonlySet<string>): EncodedRows {
+    const bytes = this.#bytes;
+    const release = () => this.#pool?.give(bytes);
+    const body = bytes.subarray(0, this.#at);
+    if (leaveOut.size === 0) {
+      return { body: body.subarray(HEADROOM_BYTES), rows: this.rows, headroomBytes: HEADROOM_BYTES, release };
+    }
     const carried = carriedColumns(this.#spec);
     const places = keyPlaces(this.#spec);
     const upToKey = Math.max(...places) + 1;
     const keyOf = keyBytes(this.#spec);
     const kept: Buffer[] = [];
-    let keptFrom = 0;
+    let keptFrom = HEADROOM_BYTES;
     let rows = 0;
     for (const [i, start] of this.#starts.entries()) {
       const { values } = readValues(body, { at: start, count: upToKey, columns: carried.length });
@@ -124,7 +144,9 @@ export class ChunkText {
       keptFrom = this.#starts[i + 1] ?? this.#at;
     }
     if (this.#at > keptFrom) kept.push(body.subarray(keptFrom, this.#at));
-    return { body: Buffer.concat(kept), rows };
+    const joined = Buffer.concat(kept);
+    release();
+    return { body: joined, rows, headroomBytes: 0, release: () => {} };
   }
 
   #appendNull(): void {

@@ -28,13 +28,14 @@ export type CaptureHalfOptions = {
   readonly firstPass: number;
   readonly onOpened: () => void;
   readonly onMark: (place: MarkPlace) => void;
+  readonly onChunk: (seq: number, bytes: number) => void;
   readonly onStray: (stray: Stray) => Promise<void>;
   /** The last chunk of every table stands in the log, before `seq`. Awaited; called again after a restart or a recopy. */
   readonly onCopied: (seq: number, signal: AbortSignal) => Promise<void>;
   readonly onStopped: (error: unknown) => void;
 };
 
-type Recopy = { readonly tables: readonly string[]; readonly done: PromiseWithResolvers<void> };
+type Recopy = { readonly tables: readonly string[]; readonly done: PromiseWithResolvers<number> };
 
 /**
  * The source's side of a lane: a writer epoch after the other, each going on from the log's tail, and the snapshot that
@@ -57,7 +58,10 @@ export class CaptureHalf {
     this.#supervised = new Supervised({
       clock: options.clock,
       run: (signal, ready) => this.#run(signal, ready),
-      onStopped: options.onStopped,
+      onStopped: (error) => {
+        for (const { done } of this.#recopies.splice(0)) done.reject(error);
+        options.onStopped(error);
+      },
     });
   }
 
@@ -109,20 +113,20 @@ export class CaptureHalf {
     this.#mayOpen.set(true);
   }
 
-  /** W4: these tables are copied again, from a new start mark on. Resolves once that stands in the log. */
-  async recopy(tables: readonly string[]): Promise<void> {
-    const done = Promise.withResolvers<void>();
+  /** W4: these tables are copied again, from a new start mark on. Resolves with its seq once that stands in the log. */
+  async recopy(tables: readonly string[]): Promise<number> {
+    const done = Promise.withResolvers<number>();
     this.#recopies.push({ tables, done });
     this.#copyLife.abort(new Error("tables are to be copied again"));
-    await done.promise;
+    return await done.promise;
   }
 
   async #run(signal: AbortSignal, ready: (capture: LaneCapture) => void): Promise<void> {
-    const { source, stream, log, memory, probe, onMark, onStray, onOpened, firstPass } = this.#options;
+    const { source, stream, log, memory, probe, onMark, onChunk, onStray, onOpened, firstPass } = this.#options;
     await this.#mayOpen.wait(signal);
     const mode = this.#mode;
     const capture = await LaneCapture.open(
-      { source, stream, log, memory, probe, mode, firstPass, onMark, onStray },
+      { source, stream, log, memory, probe, mode, firstPass, onMark, onChunk, onStray },
       signal,
     );
     const stop = new AbortController();

@@ -2,6 +2,7 @@ import type { Connector } from "../../connectors/connector.ts";
 import { reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
+import { CopyPace } from "../../pipeline/copy-pace.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
 import type { Position, TableCounts } from "../../pipeline/entry.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
@@ -15,6 +16,7 @@ import type { Sink } from "../../sinks/sink.ts";
 import type { AttemptLane, Drained } from "../attempt.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
+import type { LostBody } from "./lost-body.ts";
 
 export type LaneRuntimeOptions = {
   readonly source: LaneSource;
@@ -35,6 +37,8 @@ export type LaneRuntimeOptions = {
   readonly firstPass: number;
   /** C5, in the target. */
   readonly closeInTarget: (signal: AbortSignal) => Promise<void>;
+  /** L6: has the tables of a lost body copied again. */
+  readonly makeUpFor: (loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
   /** Every table's last chunk is durably applied. */
   readonly onCopied: () => void;
   /** Behind the seal; an alarm is durable when it resolves. */
@@ -73,6 +77,7 @@ export class LaneRuntime implements AttemptLane {
   readonly #capture: CaptureHalf;
   readonly #apply: ApplyHalf;
   readonly #lag: LagMeter;
+  readonly #pace: CopyPace;
   #mode: CaptureMode;
   #tailSeq: number | null = null;
   #durablePosition: Position | null = null;
@@ -82,17 +87,25 @@ export class LaneRuntime implements AttemptLane {
   constructor(options: LaneRuntimeOptions) {
     this.#options = options;
     this.#mode = options.mode;
+    this.#pace = new CopyPace({ throttle: options.throttle });
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
     this.#apply = new ApplyHalf({
       ...options,
-      onApplied: (seq) => this.#lag.applied(seq),
+      onApplied: (seq) => {
+        this.#lag.applied(seq);
+        this.#pace.applied(seq);
+      },
       onStopped: (error) => options.onStopped("apply", error),
     });
     this.#capture = new CaptureHalf({
       ...options,
       stream: options.connector,
       memory: { ...options.memory, anchor: async () => this.#apply.anchor },
-      onOpened: () => this.#lag.reset(),
+      onOpened: () => {
+        this.#lag.reset();
+        this.#pace.reset();
+      },
+      onChunk: (seq, bytes) => this.#pace.appended(seq, bytes),
       onMark: (place) => this.#onMark(place),
       onCopied: (seq, signal) => this.#onCopied(seq, signal),
       onStopped: (error) => options.onStopped("capture", error),
@@ -150,7 +163,8 @@ export class LaneRuntime implements AttemptLane {
     this.#apply.resume();
   }
 
-  recopy(tables: readonly string[]): Promise<void> {
+  /** Resolves with the seq from which on the tables are copied again (W4). */
+  recopy(tables: readonly string[]): Promise<number> {
     this.#isCopied = false;
     return this.#capture.recopy(tables);
   }

@@ -80,6 +80,7 @@ export class KafkaLog implements ChangeLog {
           await this.#assertOwner({ topic, lane, epoch: opened.epoch, expected: nextOffset, found: offset });
           nextOffset = offset + values.length;
           this.#noteAppended(lane, entries, offset);
+          for (const { held } of entries) held.release();
           return entries.map((_, i) => String(offset + i));
         },
         release: () => sender.close(),

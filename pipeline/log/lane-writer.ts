@@ -1,5 +1,5 @@
 import type { ChunkStore } from "../chunk-store/chunk-store.ts";
-import type { EntryDraft, EntryHeader, LaneId, LogAnchor } from "../entry.ts";
+import type { EntryDraft, EntryHeader, HeldBody, LaneId, LogAnchor } from "../entry.ts";
 import { encodeHeader, type SealedBody, sealBody } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
 import type { Probe } from "../probe.ts";
@@ -18,6 +18,7 @@ export type SealedEntry = {
   readonly header: EntryHeader;
   readonly headerBytes: Uint8Array;
   readonly stored: Uint8Array;
+  readonly held: HeldBody;
 };
 
 export type LaneWriterOptions = {
@@ -30,7 +31,10 @@ export type LaneWriterOptions = {
   readonly chunkStore: ChunkStore;
   readonly probe: Probe;
   readonly saveCheckpoint: ((checkpoint: LogCheckpoint) => Promise<void>) | undefined;
-  /** Writes all or nothing, durably, and gives each entry's offset. Called again only when it has settled (L4). */
+  /**
+   * Writes all or nothing, durably, and gives each entry's offset. Called again only when it has settled (L4). The
+   * bodies that entries hold are its own from then on, to hand to a reader or to release.
+   */
   readonly send: (entries: readonly SealedEntry[]) => Promise<readonly string[]>;
   readonly release: () => Promise<void>;
 };
@@ -151,7 +155,8 @@ export class LaneWriter implements LogWriter {
       const facts = { lane, seq, headerBytes: headerBytes.length, limitBytes: LARGEST_HEADER_BYTES };
       throw new DrayError("ENTRY_TOO_LARGE", facts);
     }
-    return { header, headerBytes, stored };
+    const held = { plain: draft.body, release: draft.release ?? (() => {}) };
+    return { header, headerBytes, stored, held };
   }
 
   async #saveCheckpoint(): Promise<void> {

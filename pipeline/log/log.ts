@@ -55,6 +55,8 @@ export type ReadOptions = {
    * nonce, seq), else LOG_TRUNCATED: the log lost entries that the target has, or was replaced (L7).
    */
   readonly after: LogAnchor | null;
+  /** Entries may come with their plain bodies from memory (`LogEntry.held`). For the one reader that applies the lane. */
+  readonly takesHeld?: boolean;
   readonly signal: AbortSignal;
 };
 

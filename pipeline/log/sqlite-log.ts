@@ -3,16 +3,20 @@ import type { DatabaseSync } from "node:sqlite";
 import type { ChunkStore } from "../chunk-store/chunk-store.ts";
 import type { Clock } from "../clock.ts";
 import type { LaneId, LogAnchor, LogEntry } from "../entry.ts";
+import { entryDigest } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
 import { noProbe, type Probe } from "../probe.ts";
 import { sweepChunks } from "./chunk-sweep.ts";
 import { FolderLock } from "./folder-lock.ts";
+import { HeldEntries, type HeldEntry } from "./held-entries.ts";
 import { LaneWakeups } from "./lane-wakeups.ts";
-import { anchorOf, LaneWriter } from "./lane-writer.ts";
+import { anchorOf, LaneWriter, type SealedEntry } from "./lane-writer.ts";
 import type { ChangeLog, LaneStats, LogWriter, OpenWriterOptions, ReadOptions } from "./log.ts";
 import { openSqliteFile, sqliteError } from "./sqlite-file.ts";
 import { SqliteReader } from "./sqlite-reader.ts";
 import { SqliteThread } from "./sqlite-thread.ts";
+
+const NOTHING = new Uint8Array(0);
 
 export type SqliteLogOptions = {
   /** Data folder; one process uses it at a time, another is refused with LOG_LOCKED. */
@@ -38,6 +42,7 @@ export class SqliteLog implements ChangeLog {
   readonly #reader: SqliteReader;
   readonly #thread: SqliteThread;
   readonly #wakeups = new LaneWakeups();
+  readonly #held = new HeldEntries();
   readonly #closing = new AbortController();
   readonly #sweeps = new Set<Promise<void>>();
 
@@ -53,7 +58,7 @@ export class SqliteLog implements ChangeLog {
       this.#lock.release();
       throw sqliteError(error, { folder: options.folder });
     }
-    this.#thread = new SqliteThread({ ...file, onCommit: (lane) => this.#wakeups.wake(lane) });
+    this.#thread = new SqliteThread(file);
   }
 
   async openWriter(options: OpenWriterOptions): Promise<LogWriter> {
@@ -89,6 +94,11 @@ export class SqliteLog implements ChangeLog {
       saveCheckpoint: options.saveCheckpoint,
       send: async (entries) => {
         const firstId = await this.#thread.append(lane, epoch, nonce, entries);
+        this.#held.offer(
+          lane,
+          entries.map((entry, i) => asHeld(entry, String(firstId + i))),
+        );
+        this.#wakeups.wake(lane);
         return entries.map((_, i) => String(firstId + i));
       },
       release: async () => {},
@@ -96,15 +106,25 @@ export class SqliteLog implements ChangeLog {
   }
 
   async *read(options: ReadOptions): AsyncGenerator<readonly LogEntry[], void> {
-    const { lane, after } = options;
+    const { lane, after, takesHeld } = options;
     const signal = AbortSignal.any([options.signal, this.#closing.signal]);
     if (signal.aborted) return;
     const cursor = this.#guard(lane, () => this.#reader.cursor(lane, after));
-    while (!signal.aborted) {
-      const { entries, isAtEnd } = this.#guard(lane, () => cursor.next());
-      if (entries.length > 0) yield entries;
-      // Between looking and going to sleep nothing is awaited, so that no wake-up is missed.
-      else if (isAtEnd) await this.#wakeups.next(lane, signal);
+    const detach = takesHeld ? this.#held.attach(lane) : () => {};
+    try {
+      while (!signal.aborted) {
+        const held = takesHeld ? cursor.nextHeld(this.#held) : [];
+        if (held.length > 0) {
+          yield held;
+          continue;
+        }
+        const { entries, isAtEnd } = this.#guard(lane, () => cursor.next());
+        if (entries.length > 0) yield entries;
+        // Between looking and going to sleep nothing is awaited, so that no wake-up is missed.
+        else if (isAtEnd) await this.#wakeups.next(lane, signal);
+      }
+    } finally {
+      detach();
     }
   }
 
@@ -117,6 +137,7 @@ export class SqliteLog implements ChangeLog {
   }
 
   async drop(lane: LaneId): Promise<void> {
+    this.#held.clear(lane);
     for (let more = true; more; ) {
       more = (await this.#thread.ask({ op: "drop", lane })).more;
       this.#wakeups.wake(lane);
@@ -154,4 +175,8 @@ export class SqliteLog implements ChangeLog {
       throw sqliteError(error, { lane });
     }
   }
+}
+
+function asHeld({ header, headerBytes, held }: SealedEntry, offset: string): HeldEntry {
+  return { entry: { header, stored: NOTHING, held, offset }, digest: entryDigest(headerBytes, header) };
 }

@@ -2,6 +2,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { EntryHeader, LaneId, LogAnchor, LogEntry } from "../entry.ts";
 import { assertStoredLength, decodeHeader, entryDigest } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
+import type { HeldEntries } from "./held-entries.ts";
 import type { LaneStats } from "./log.ts";
 import { factsOf, Validity } from "./validity.ts";
 
@@ -108,6 +109,21 @@ export class LaneCursor {
     this.#validity = start ? Validity.behind(lane, factsOf(start.header, start.digest)) : new Validity(lane);
     this.#laneRowId = start ? (options.reader.lane(lane)?.id ?? null) : null;
     this.#lastId = start?.id ?? 0;
+  }
+
+  /** The next entries, as far as they are in memory. */
+  nextHeld(held: HeldEntries): LogEntry[] {
+    const entries: LogEntry[] = [];
+    for (;;) {
+      const { epoch, nonce, seq } = this.#validity;
+      const next = held.take(this.#options.lane, { epoch, nonce, seq: seq + 1 });
+      if (next === null) return entries;
+      const { entry, digest } = next;
+      const verdict = this.#validity.judge(factsOf(entry.header, digest));
+      if (verdict !== "counts") throw new Error(`a held entry ${verdict} where it was to count`);
+      this.#lastId = Number(entry.offset);
+      entries.push(entry);
+    }
   }
 
   /** The next entries that count, and whether anything was there at all: a step may hold only `epoch` entries. */

@@ -32,7 +32,6 @@ export class SqliteThread {
   /** Started at the first request, and again where it failed. */
   #worker: Worker | null = null;
   readonly #asked = new Map<number, Asked>();
-  readonly #onCommit: (lane: LaneId) => void;
   #waiting: WaitingBatch[] = [];
   #isAppending = false;
   #nextId = 1;
@@ -40,10 +39,8 @@ export class SqliteThread {
   #spare: ArrayBuffer | null = null;
   #isClosed = false;
 
-  constructor(options: SqliteFileOptions & { readonly onCommit: (lane: LaneId) => void }) {
-    const { folder, limitBytes } = options;
-    this.#file = { folder, limitBytes };
-    this.#onCommit = options.onCommit;
+  constructor(file: SqliteFileOptions) {
+    this.#file = file;
   }
 
   /** Resolves with the first entry's id once all are durable; the others follow it. */
@@ -84,12 +81,8 @@ export class SqliteThread {
       const answers = (await this.#post(request, [bytes])) as readonly BatchAnswer[];
       waiting.forEach((batch, i) => {
         const answer = answers[i] as BatchAnswer;
-        if ("failure" in answer) {
-          batch.reject(toError(answer.failure));
-        } else {
-          batch.resolve(answer.firstId);
-          this.#onCommit(batch.lane);
-        }
+        if ("failure" in answer) batch.reject(toError(answer.failure));
+        else batch.resolve(answer.firstId);
       });
     } catch (error) {
       for (const batch of waiting) batch.reject(error as DrayError);

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { DirectoryChunkStore } from "../../pipeline/chunk-store/directory.ts";
 import { systemClock } from "../../pipeline/clock.ts";
-import type { LogAnchor } from "../../pipeline/entry.ts";
-import type { ChangeLog } from "../../pipeline/log/log.ts";
+import type { LogAnchor, LogEntry } from "../../pipeline/entry.ts";
+import type { ChangeLog, LogWriter } from "../../pipeline/log/log.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { changeLogContract, type LogHarness } from "./change-log.contract.ts";
@@ -171,6 +171,53 @@ describe("embedded log, its own", () => {
     expect(writer.tail?.seq).toBe(anchors.length);
     for (let i = 1; i <= 10; i++) await writer.append(changesDraft(`p${anchors.length + i}`, noise(300_000)));
     expect(seqs(await readSome(log, lane, 11, anchors.at(-2)))).toEqual(upTo(11, anchors.length));
+  });
+
+  test("L3: what this process has appended comes to its reader from memory, in order, and from the file where it does not", async () => {
+    const lane = newLane();
+    const log = openLog(newFolder());
+    const plain = (entry: LogEntry) => Buffer.from(entry.held?.plain ?? []).toString("latin1");
+    const released: string[] = [];
+    const append = (writer: LogWriter, name: string) =>
+      writer.append({ ...changesDraft(name, Buffer.from(name.repeat(5_000))), release: () => released.push(name) });
+    const first = await log.openWriter(openOptions(lane));
+    // Nobody reads yet: these are in the file only.
+    for (const name of ["a", "b"]) await append(first, name);
+    expect(released).toEqual(["a", "b"]);
+    const stop = new AbortController();
+    const reading = log.read({ lane, after: null, takesHeld: true, signal: stop.signal })[Symbol.asyncIterator]();
+    const found: LogEntry[] = [];
+    const readTo = async (seq: number) => {
+      while (found.length < seq) found.push(...((await reading.next()).value as readonly LogEntry[]));
+    };
+    await readTo(2);
+    expect(found.map((entry) => entry.held)).toEqual([undefined, undefined]);
+    const waiting = readTo(3);
+    await append(first, "c");
+    await waiting;
+    expect(plain(found[2] as LogEntry)).toBe("c".repeat(5_000));
+    // Another reader of the lane takes nothing away.
+    await append(first, "d");
+    expect(seqs(await readSome(log, lane, 4))).toEqual(upTo(4));
+    // A new writer's entries come behind its epoch entry, which is in the file.
+    const second = await log.openWriter(openOptions(lane));
+    await append(second, "e");
+    await append(second, "f");
+    await expect(append(first, "z")).rejects.toMatchObject({ code: "FENCED" });
+    await readTo(6);
+    expect(seqs(found)).toEqual(upTo(6));
+    expect(plain(found[3] as LogEntry)).toBe("d".repeat(5_000));
+    // What it has read from the file is released for it, when it asks for more.
+    await append(second, "g");
+    await readTo(7);
+    expect(plain(found[6] as LogEntry)).toBe("g".repeat(5_000));
+    for (const entry of found) entry.held?.release();
+    expect(released.toSorted()).toEqual(["a", "b", "c", "d", "e", "f", "g"]);
+    stop.abort();
+    await reading.next();
+    await append(second, "h");
+    expect(released).toHaveLength(8);
+    expect(seqs(await readSome(log, lane, 8))).toEqual(upTo(8));
   });
 
   test("L6: an object that a dead writer left without an entry goes after an hour, and no other", async () => {

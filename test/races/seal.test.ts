@@ -107,6 +107,7 @@ describe("S2, a seal in the stream", () => {
         mode: "carrying",
         firstPass: 0,
         onMark: () => {},
+        onChunk: () => {},
         onStray: async ({ transaction }) => void strays.push(transaction),
       },
       signal,

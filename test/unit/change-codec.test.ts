@@ -65,6 +65,17 @@ describe("bodies of chunks", () => {
     );
   });
 
+  test("a chunk's head is written before its rows where there is room, and the rows are not copied", () => {
+    const buffer = Buffer.concat([Buffer.alloc(64, 0xff), Buffer.from("rows")]);
+    const rows = buffer.subarray(64);
+    const near = encodeChunk({ leftOut: [Buffer.from("k")], rows, headroomBytes: 64 });
+    expect(near.buffer).toBe(rows.buffer);
+    const far = encodeChunk({ leftOut: [Buffer.alloc(100, 7)], rows, headroomBytes: 64 });
+    expect(far.buffer).not.toBe(rows.buffer);
+    for (const body of [near, far]) expect(Buffer.from(decodeChunk(body).rows).toString()).toBe("rows");
+    expect(decodeChunk(near).leftOut).toEqual([new Uint8Array(Buffer.from("k"))]);
+  });
+
   test("with damaged lengths are an error", () => {
     const body = encodeChunk({ leftOut: [Buffer.from("key")], rows: new Uint8Array(0) });
     for (let length = 0; length < body.length; length++) {

@@ -5,7 +5,11 @@ import type { ChunkRows } from "../../pipeline/source.ts";
 import type { Window } from "../../pipeline/window.ts";
 
 const range: KeyRange = { table: "t", pass: 0, after: null, upTo: null, announces: "end" };
-const rows: ChunkRows = { rows: 1, bytes: 1, encode: () => ({ body: new Uint8Array(), rows: 1 }) };
+const rows: ChunkRows = {
+  rows: 1,
+  bytes: 1,
+  encode: () => ({ body: new Uint8Array(), rows: 1, headroomBytes: 0, release: () => {} }),
+};
 
 function windows() {
   const appended: Window[] = [];
