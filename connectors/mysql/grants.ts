@@ -77,11 +77,20 @@ function watching(): readonly Grant[] {
   ];
 }
 
+/** W6: twins of the covered tables are made there, and taken away again. */
+export function twinGrant(draySchema: string): Grant {
+  return {
+    privileges: ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP"],
+    on: `${draySchema}.*`,
+    why: "makes twin tables there and takes them away again",
+  };
+}
+
 function dray(draySchema: string): Grant {
   return {
-    privileges: ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE"],
+    privileges: ["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP"],
     on: `${draySchema}.*`,
-    why: `keeps its ${Object.keys(DRAY_TABLES).length} tables there`,
+    why: `keeps its ${Object.keys(DRAY_TABLES).length} tables there, and the twin tables of preflight (W6)`,
   };
 }
 

@@ -6,13 +6,20 @@ import { ControlSession } from "./control-session.ts";
 import { discoverTables, specsOf } from "./discover-tables.ts";
 import { accountChecks } from "./preflight/accounts.ts";
 import { clashChecks } from "./preflight/clashes.ts";
-import { DEFAULT_LIMITS, type MysqlPreflightContext, type PreflightLimits, schemaOn } from "./preflight/context.ts";
+import {
+  DEFAULT_LIMITS,
+  type GuardedUpsert,
+  type MysqlPreflightContext,
+  type PreflightLimits,
+  schemaOn,
+} from "./preflight/context.ts";
 import { definitionChecks } from "./preflight/definitions.ts";
 import { fenceChecks } from "./preflight/fences.ts";
 import { keyClassChecks } from "./preflight/key-classes.ts";
 import { type LiveSchema, readLiveSchema } from "./preflight/live-schema.ts";
 import { pagingChecks } from "./preflight/paging.ts";
 import { referenceChecks } from "./preflight/references.ts";
+import { roundTripChecks } from "./preflight/round-trip.ts";
 import { serverChecks } from "./preflight/server-facts.ts";
 import { variableChecks } from "./preflight/server-variables.ts";
 import { SessionView, type Side } from "./preflight/server-view.ts";
@@ -32,6 +39,7 @@ export const MYSQL_CHECKS: readonly Check<MysqlPreflightContext>[] = [
   ...pagingChecks,
   ...referenceChecks,
   ...clashChecks,
+  ...roundTripChecks,
 ];
 
 export type MysqlPreflightOptions = {
@@ -48,6 +56,8 @@ export type MysqlPreflightOptions = {
   readonly limits?: Partial<PreflightLimits>;
   /** `gate`: only what may have changed since preflight, and costs little. */
   readonly when?: CheckTime;
+  /** As the sink writes a row of the stream (A1): connectors know no sink. */
+  readonly guardedUpsert: GuardedUpsert;
   readonly signal: AbortSignal;
 };
 
@@ -73,6 +83,7 @@ export async function mysqlPreflight(options: MysqlPreflightOptions): Promise<re
     const context: MysqlPreflightContext = {
       source,
       target,
+      addresses: { source: options.source, target: options.target },
       draySchema: options.draySchema,
       installationId: options.installationId,
       tenant: options.tenant,
@@ -83,6 +94,7 @@ export async function mysqlPreflight(options: MysqlPreflightOptions): Promise<re
       consents: new Set(options.consents),
       drayAccounts: options.drayAccounts ?? { source: [], target: [] },
       limits: { ...DEFAULT_LIMITS, ...options.limits },
+      guardedUpsert: options.guardedUpsert,
     };
     return [...unreadable, ...(await runChecks(MYSQL_CHECKS, context, { when: options.when ?? "preflight", signal }))];
   } finally {

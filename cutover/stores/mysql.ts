@@ -18,6 +18,7 @@ import type { ManifestStore } from "../../pipeline/manifest.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
 import type { LaneSource } from "../../pipeline/source.ts";
 import { MysqlSink } from "../../sinks/mysql/mysql-sink.ts";
+import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { MysqlTargetControl } from "../../sinks/mysql/target-control.ts";
 import type { Discovered, PairCheck, StorePair } from "../store-kind.ts";
 import type { ClusterAddress, StoreKind, StoreKindOptions } from "../stores.ts";
@@ -166,6 +167,7 @@ class MysqlPair implements StorePair {
       fencedSchemas,
       consents,
       when,
+      guardedUpsert: (table) => new TableStatements(table).upsert(1),
       signal,
     });
   }

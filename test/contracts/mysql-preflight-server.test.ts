@@ -4,6 +4,7 @@ import type { MysqlAddress } from "../../connectors/mysql/client.ts";
 import { type MysqlPreflightOptions, mysqlPreflight } from "../../connectors/mysql/preflight.ts";
 import { openServers, type Servers } from "../../docker/servers.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
+import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { connect, PreflightSystem } from "./preflight-system.ts";
 
@@ -56,6 +57,7 @@ describeWithOwnServers("preflight of the servers themselves", ["mysql"], () => {
       schemas: [],
       fencedSchemas: [],
       consents: [],
+      guardedUpsert: (table) => new TableStatements(table).upsert(1),
       signal: AbortSignal.timeout(60_000),
       ...change,
     });

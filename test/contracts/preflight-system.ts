@@ -6,6 +6,7 @@ import { ensureDraySchema } from "../../connectors/mysql/installation.ts";
 import { type MysqlPreflightOptions, mysqlPreflight } from "../../connectors/mysql/preflight.ts";
 import type { ManifestBelonging, ManifestSchema } from "../../pipeline/manifest.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
+import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 
 export const TENANT = "acme";
 export const INSTALLATION = "11111111-2222-3333-4444-555555555555";
@@ -111,6 +112,7 @@ export class PreflightSystem {
       schemas: this.schemas(),
       fencedSchemas: [],
       consents: [],
+      guardedUpsert: (table) => new TableStatements(table).upsert(1),
       signal: AbortSignal.timeout(60_000),
       ...options,
     });

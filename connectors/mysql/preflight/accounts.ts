@@ -106,12 +106,13 @@ const encrypted: Check<C> = {
 
 export const accountChecks: readonly Check<C>[] = [ownGrants, drayWriters, encrypted];
 
-async function accountOf(server: ServerView): Promise<string> {
+export async function accountOf(server: ServerView): Promise<string> {
   const [row] = await server.rows("SELECT CURRENT_USER() account_");
   return quoteAccount(row?.["account_"] ?? "");
 }
 
-async function grantLines(server: ServerView): Promise<readonly string[]> {
+/** Of the session's own account, its active roles among them. */
+export async function grantLines(server: ServerView): Promise<readonly string[]> {
   const [roles] = await server.rows("SELECT CURRENT_ROLE() roles_");
   const using = roles?.["roles_"] && roles["roles_"] !== "NONE" ? ` USING ${roles["roles_"]}` : "";
   const rows = await server.rows(`SHOW GRANTS FOR CURRENT_USER()${using}`);

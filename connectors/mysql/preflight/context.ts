@@ -1,5 +1,6 @@
 import type { Consent } from "../../../pipeline/consents.ts";
 import type { ManifestSchema } from "../../../pipeline/manifest.ts";
+import type { MysqlAddress } from "../client.ts";
 import type { TableSpec } from "../table-spec.ts";
 import type { LiveSchema, LiveTable } from "./live-schema.ts";
 import type { ServerView, Side } from "./server-view.ts";
@@ -7,6 +8,7 @@ import type { ServerView, Side } from "./server-view.ts";
 export type MysqlPreflightContext = {
   readonly source: ServerView;
   readonly target: ServerView;
+  readonly addresses: Readonly<Record<Side, MysqlAddress>>;
   readonly draySchema: Readonly<Record<Side, string>>;
   /** Of this Drayage; null before it has been written anywhere. */
   readonly installationId: string | null;
@@ -22,7 +24,15 @@ export type MysqlPreflightContext = {
   /** Accounts beside the two that preflight runs under which may write `dray.*`: 'user@host'. */
   readonly drayAccounts: Readonly<Record<Side, readonly string[]>>;
   readonly limits: PreflightLimits;
+  readonly guardedUpsert: GuardedUpsert;
 };
+
+/** The target's own statement for one row (A1); its parameters are the canonical values of the carried columns. */
+export type GuardedUpsert = (table: {
+  readonly id: string;
+  readonly spec: TableSpec;
+  readonly tenant: string;
+}) => string;
 
 export type PreflightLimits = {
   /** The binary log must be kept this long at least. */

@@ -2,6 +2,7 @@ import type { MysqlSession, RawRow, TextRow } from "../client.ts";
 import type { ControlSession, Parameter } from "../control-session.ts";
 
 export type Side = "source" | "target";
+export const SIDES: readonly Side[] = ["source", "target"];
 
 /** One server as the checks see it: every failure names it, so that "could not be run" says where. */
 export interface ServerView {
