@@ -6,6 +6,7 @@ import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
 import type { Json } from "./control-store.ts";
 import type { CaptureMode } from "./lane/capture-half.ts";
 import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
+import type { LostBody } from "./lane/lost-body.ts";
 import type { MoveContext, MoveStore } from "./move-context.ts";
 
 /** What a lane was opened with, as the control store keeps it. */
@@ -28,6 +29,8 @@ export type Learned = {
 export type LaneEvents = {
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
+  /** L6: the tables of a lost body are copied again. */
+  readonly makeUpFor: (lane: OpenLane, loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
 };
 
 const LEARN_TIMEOUT_MS = 30_000;
@@ -128,6 +131,10 @@ export class MoveLanes {
       },
       closeInTarget: (signal) => store.pair.targetControl.closeLane(lane, signal),
       onCopied: () => this.#events.onCopied(lane),
+      makeUpFor: (loss, signal) => {
+        const open = this.#lanes.find((each) => each.source.lane === lane);
+        return open === undefined ? Promise.reject(loss.error) : this.#events.makeUpFor(open, loss, signal);
+      },
       onStray: (stray) => this.#onStray(source, store, stray),
       onCarried: () => {
         void this.#context.alarms.clear(this.#context.journal.move.name, "STRAY_WRITE");

@@ -7,6 +7,7 @@ import type { MoveContext } from "./move-context.ts";
 import { MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
+import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
@@ -15,6 +16,8 @@ export type Skipped = { readonly lane: string; readonly seq: number; readonly ta
 export type MoveDetails = {
   /** Seqs that were passed over, by lane, until their tables are copied again (A8). */
   readonly skipped: readonly Skipped[];
+  readonly recopying: readonly Recopying[];
+  readonly recopied: readonly Recopied[];
   /** The error that needs a person; null where nobody is needed. */
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
@@ -35,7 +38,7 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const BLANK: MoveDetails = { skipped: [], problem: null, attempt: null, earlier: 0 };
+const BLANK: MoveDetails = { skipped: [], recopying: [], recopied: [], problem: null, attempt: null, earlier: 0 };
 
 /**
  * One move in this process: its place in the state machine, its lanes, and one command at a time. What a command does
@@ -54,6 +57,7 @@ export class Move {
     this.lanes = new MoveLanes(context, {
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
+      makeUpFor: (lane, loss, signal) => makeUpFor(this, lane, loss, signal),
     });
   }
 
@@ -80,8 +84,13 @@ export class Move {
     this.changed();
   }
 
-  async setDetails(change: Partial<MoveDetails>): Promise<void> {
-    await this.#inOrder(() => this.context.journal.setDetails({ ...this.details, ...change } as unknown as JsonObject));
+  /** A function is given the details as they are when its turn has come. */
+  async setDetails(change: Partial<MoveDetails> | ((now: MoveDetails) => Partial<MoveDetails>)): Promise<void> {
+    await this.#inOrder(() => {
+      const now = this.details;
+      const changed = { ...now, ...(typeof change === "function" ? change(now) : change) };
+      return this.context.journal.setDetails(changed as unknown as JsonObject);
+    });
     this.changed();
   }
 
@@ -126,6 +135,7 @@ export class Move {
   async takeUp(): Promise<void> {
     if (!RUNNING.has(this.phase)) return;
     await this.lanes.load(this.phase === "watching" ? "watching" : "carrying");
+    await journalRecopies(this);
     for (const { source, runtime } of this.lanes.all) {
       for (const { lane, seq } of this.details.skipped) if (lane === source.lane) runtime.skip(seq);
       if (this.phase === "paused") runtime.pause("paused by an operator");
@@ -133,6 +143,7 @@ export class Move {
   }
 
   run(): void {
+    this.#resumeRecopies();
     this.lanes.start();
   }
 
@@ -149,7 +160,8 @@ export class Move {
 
   async retry(by: string): Promise<void> {
     await this.advance("retry", {}, by);
-    await this.#solved();
+    await this.solved();
+    this.#resumeRecopies();
     for (const runtime of this.lanes.runtimes) runtime.start();
     await this.#copied();
   }
@@ -170,22 +182,7 @@ export class Move {
    */
   async recopy(table: string | null, by: string, signal: AbortSignal): Promise<void> {
     this.require("recopy");
-    if (table !== null) {
-      const chosen = this.lanes.all.find(({ source }) => source.tables.some(({ id }) => id === table));
-      if (chosen === undefined) throw new DrayError("TABLE_UNKNOWN", { table });
-      if ("capture" in chosen.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table });
-      await this.advance("recopy", { table }, by);
-      await this.#solved();
-      // An applier that a foreign row had stopped goes on where it stood, before it gets to the new chunks.
-      chosen.runtime.start();
-      await chosen.runtime.recopy([table]);
-      // A8: only now is it durable that the table's skipped rows will come again.
-      const skipped = this.details.skipped.map((each) => {
-        return { ...each, tables: each.tables.filter((open) => open !== table) };
-      });
-      await this.setDetails({ skipped });
-      return;
-    }
+    if (table !== null) return await recopyTable(this, table, by, signal);
     const generation = await this.context.journal.raiseGeneration(0);
     await this.advance("recopy", { generation }, by);
     // Stopped first: an applier that meets its lane closed would call the move failed.
@@ -193,8 +190,8 @@ export class Move {
     for (const { store, source } of this.lanes.all) await store.pair.targetControl.closeLane(source.lane, signal);
     await this.lanes.drop();
     await this.lanes.create(generation, generation, signal);
-    await this.#solved();
-    await this.setDetails({ skipped: [] });
+    await this.solved();
+    await this.setDetails({ skipped: [], recopying: [], recopied: [] });
     await this.lanes.open("carrying");
     if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
   }
@@ -223,6 +220,10 @@ export class Move {
     await this.lanes.stop("the server stops");
   }
 
+  #resumeRecopies(): void {
+    for (const done of resumeRecopies(this, this.#life.signal)) this.#inBackground(() => done);
+  }
+
   /** Every lane's last chunk is applied: the move streams. */
   async #copied(): Promise<void> {
     if (this.phase !== "copying") return;
@@ -246,7 +247,7 @@ export class Move {
   }
 
   /** What needed a person has been done; its alarm goes with it. */
-  async #solved(): Promise<void> {
+  async solved(): Promise<void> {
     const { problem } = this.details;
     await this.setDetails({ problem: null });
     if (problem !== null) await this.context.alarms.clear(this.name, problem.code as ErrorCode);

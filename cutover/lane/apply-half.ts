@@ -2,11 +2,13 @@ import { keepRunning, reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
+import type { DrayError } from "../../pipeline/errors.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { LaneSource } from "../../pipeline/source.ts";
 import { Applier, type ApplierState } from "../../sinks/applier.ts";
 import type { LaneSink, Sink } from "../../sinks/sink.ts";
+import { isLostBody, type LostBody, passedOver } from "./lost-body.ts";
 import { Supervised } from "./supervised.ts";
 
 export type ApplyHalfOptions = {
@@ -19,6 +21,8 @@ export type ApplyHalfOptions = {
   /** How long applied entries stay in the log. */
   readonly keepAppliedMs: number;
   readonly onApplied: (seq: number) => void;
+  /** L6: has the tables of a lost body copied again; the seq of each from which on it is. Rejects where it cannot be. */
+  readonly makeUpFor: (loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
   readonly onStopped: (error: unknown) => void;
 };
 
@@ -36,6 +40,9 @@ export class ApplyHalf {
   /** Null where a person, or a new process, takes the lane again whoever has it (A7). */
   #lastEpoch: number | null = null;
   #trimProblem: string | null = null;
+  /** What must be made up for before the lane is opened again. */
+  #lost: ((signal: AbortSignal) => Promise<ReadonlySet<number>>) | null = null;
+  #lostReason: string | null = null;
 
   constructor(options: ApplyHalfOptions) {
     this.#options = options;
@@ -56,7 +63,8 @@ export class ApplyHalf {
   }
 
   get retrying(): string | null {
-    return this.#supervised.retrying ?? this.#trimProblem;
+    const lost = this.stopped === null ? this.#lostReason : null;
+    return lost ?? this.#supervised.retrying ?? this.#trimProblem;
   }
 
   state(): ApplierState | null {
@@ -64,7 +72,12 @@ export class ApplyHalf {
   }
 
   start(): void {
-    if (this.stopped !== null) this.#lastEpoch = null;
+    if (this.stopped !== null) {
+      this.#lastEpoch = null;
+      // It may be back.
+      this.#lost = null;
+      this.#lostReason = null;
+    }
     this.#supervised.start();
   }
 
@@ -114,6 +127,11 @@ export class ApplyHalf {
   }
 
   async #run(signal: AbortSignal, ready: (part: Applying) => void): Promise<void> {
+    if (this.#lost !== null) {
+      for (const seq of await this.#lost(signal)) this.#skipped.add(seq);
+      this.#lost = null;
+      this.#lostReason = null;
+    }
     const { source, sink, log, chunkStore, clock, probe, onApplied } = this.#options;
     const { lane, move, tenant, tables } = source;
     const laneSink = await sink.open({ lane, move, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
@@ -142,6 +160,10 @@ export class ApplyHalf {
       ready({ applier, sink: laneSink });
       try {
         await Promise.race([applying, trimming]);
+      } catch (error) {
+        // Nobody finds this part any more while the source is read again.
+        if (!isLostBody(error)) throw error;
+        this.#lose(error, laneSink);
       } finally {
         life.abort(new Error("applying ended"));
         await Promise.allSettled([applying, trimming]);
@@ -150,6 +172,15 @@ export class ApplyHalf {
     } finally {
       await laneSink.close();
     }
+  }
+
+  #lose(error: DrayError, sink: LaneSink): void {
+    const { log, source, makeUpFor } = this.#options;
+    const hasOtherUnique = (table: string) => sink.hasOtherUnique(table);
+    const after = this.#anchor;
+    const options = { log, lane: source.lane, after, error, hasOtherUnique, makeUpFor };
+    this.#lost = (signal) => passedOver(options, signal);
+    this.#lostReason = `what a lost body held is read again: ${reasonOf(error)}`;
   }
 
   /** L2, L7: what the target has durably applied goes from the log after a while, but for the entry it has recorded. */

@@ -13,6 +13,8 @@ export type Route =
   | "forward"
   /** As forward, but the fence cannot be pinned: the first attempt is aborted. */
   | "attempt-aborted"
+  /** As forward, but a table is copied again before, as its rows are not in the target any more. */
+  | "recopy"
   /** Start, copy, stream, then the move is ended by the operator. */
   | "abort";
 
@@ -49,6 +51,7 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
     await doomed.ready();
     await doomed.start(tenant);
     await phase(doomed, "streaming");
+    if (route === "recopy") await recopyLostRows(world, tenant, doomed);
     if (route === "abort") await doomed.act("abort");
     else await cutoverOnceOpen(doomed);
     // Places behind the last answer are reached a moment later.
@@ -75,6 +78,15 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
     await traffic.stop().catch(() => {});
   }
   return reached;
+}
+
+/** Nothing but the table's new copy brings these rows back. */
+async function recopyLostRows(world: World, tenant: string, driver: ChildDriver): Promise<void> {
+  const table = `${world.schema}.orders`;
+  const lost = `DELETE FROM ${table} WHERE tenant_id = ? AND customer LIKE 'old %'`;
+  await world.admin.b.query(lost, [tenant]);
+  await driver.recopy(table);
+  await phase(driver, "streaming");
 }
 
 async function neighbours(world: World): Promise<string[]> {

@@ -139,8 +139,9 @@ export class Lane {
   readonly lane = "m.db.f1" as LaneId;
   readonly sink = new FakeSink();
   readonly #folder = mkdtempSync(join(tmpdir(), "dray-applier-"));
-  readonly #chunkStore = new DirectoryChunkStore({ folder: join(this.#folder, "chunks"), clock: systemClock });
-  readonly log = new SqliteLog({ folder: this.#folder, chunkStore: this.#chunkStore, clock: systemClock });
+  readonly chunks = join(this.#folder, "chunks");
+  readonly chunkStore = new DirectoryChunkStore({ folder: this.chunks, clock: systemClock });
+  readonly log = new SqliteLog({ folder: this.#folder, chunkStore: this.chunkStore, clock: systemClock });
   readonly #stop = new AbortController();
   readonly #runs: Promise<unknown>[] = [];
   #writer: LogWriter | null = null;
@@ -164,8 +165,8 @@ export class Lane {
   }
 
   applier(rest: Partial<ApplierOptions> = {}): Applier {
-    const { lane, log, sink } = this;
-    return new Applier({ lane, log, sink, chunkStore: this.#chunkStore, clock: systemClock, probe: noProbe, ...rest });
+    const { lane, log, sink, chunkStore } = this;
+    return new Applier({ lane, log, sink, chunkStore, clock: systemClock, probe: noProbe, ...rest });
   }
 
   /** Ends with the lane, or by `stop`. */
