@@ -1,7 +1,14 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import type { AdapterCall, AdapterOutcome, FenceAdapter, RouteAdapter, TenantRef } from "./adapters/adapter.ts";
+import type {
+  AdapterCall,
+  AdapterOutcome,
+  AdapterReading,
+  FenceAdapter,
+  RouteAdapter,
+  TenantRef,
+} from "./adapters/adapter.ts";
 
 export type FencingOptions = TenantRef & {
   readonly from: string;
@@ -116,14 +123,25 @@ export class Fencing {
 
   /** The highest generation that any adapter reports (C2); a fence or route that cannot be read is an error. */
   async highestGeneration(signal: AbortSignal): Promise<number> {
-    let highest = 0;
-    for (const adapter of [...this.#options.fences, ...this.#options.routes]) {
+    const { fences, routes } = this.#options;
+    return Math.max(0, ...(await this.#read([...fences, ...routes], signal)).map(({ generation }) => generation));
+  }
+
+  /** The generations of the fences that hold the tenant now; 0 of one that knows none. */
+  async holding(signal: AbortSignal): Promise<readonly number[]> {
+    const readings = await this.#read(this.#options.fences, signal);
+    return readings.filter(({ state }) => state === "fenced" || state === "pinned").map(({ generation }) => generation);
+  }
+
+  async #read(adapters: readonly Pick<FenceAdapter, "name" | "read">[], signal: AbortSignal) {
+    const readings: AdapterReading[] = [];
+    for (const adapter of adapters) {
       const answer = await adapter.read({ move: this.#options.move, tenant: this.#options.tenant }, signal);
       if (answer.kind === "unknown")
         throw new DrayError("ADAPTER_SILENT", { adapter: adapter.name, why: answer.reason });
-      highest = Math.max(highest, answer.reading.generation);
+      readings.push(answer.reading);
     }
-    return highest;
+    return readings;
   }
 
   #call(generation: number, to: string): AdapterCall {

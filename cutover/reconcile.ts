@@ -3,7 +3,7 @@ import type { Move } from "./move.ts";
 
 /**
  * C2: what a control store that was restored from an old copy does not know, the databases and adapters do. An attempt
- * that COMMITTED, or one whose fence is up without an outcome, is taken as cut short: recovery brings it to its end.
+ * that COMMITTED, or one whose fence is up, is taken as cut short: recovery brings it to its end.
  * True where one was found.
  */
 export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promise<boolean> {
@@ -34,8 +34,13 @@ async function unknownGeneration(move: Move, signal: AbortSignal): Promise<numbe
     if (home?.outcome === "COMMITTED" || target?.outcome === "COMMITTED") return generation;
   }
   const known = move.context.journal.move.generation;
-  const fenced = await move.context.fencing().highestGeneration(signal);
-  return fenced > known && !outcomes.has(fenced) ? fenced : null;
+  const fencing = move.context.fencing();
+  const highest = await fencing.highestGeneration(signal);
+  const holding = await fencing.holding(signal);
+  // One that died between ABORTED and the unfence has an outcome, and still holds the tenant.
+  if (highest > known && (!outcomes.has(highest) || holding.includes(highest))) return highest;
+  // A fence without generations, as a READ ONLY schema is, holds for an attempt whose number nobody remembers.
+  return holding.includes(0) ? Math.max(known, ...outcomes.keys()) + 1 : null;
 }
 
 async function homeIdentity(move: Move, signal: AbortSignal) {

@@ -1,10 +1,14 @@
+import { cpSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import type { RowDataPacket } from "mysql2/promise";
 import { afterEach, expect, test } from "vitest";
 import type { AdapterConfig, ServerConfig } from "../../cutover/server-settings.ts";
 import { systemClock } from "../../pipeline/clock.ts";
 import type { ProbeName } from "../../pipeline/probe.ts";
+import { ChildDied, ChildDriver } from "../crash/child-driver.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences, ledgerProblems } from "./world/compare.ts";
+import { copyDataFolder } from "./world/copy-folder.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
 import type { Side } from "./world/ledger.ts";
 import type { Traffic } from "./world/traffic.ts";
@@ -113,24 +117,26 @@ describeWithMysql("C3, C4: whole moves by SQL statements and by a READ ONLY sche
     };
   }
 
-  async function begin(kind: "schema" | Side): Promise<Way> {
+  async function prepare(kind: "schema" | Side) {
     const alone = { acme: "a", delta: "b" } as const;
     const homes = kind === "schema" ? alone : { ...alone, ACME: "a" as const };
     world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 100, workers: 3 });
     const way = kind === "schema" ? await readOnlySchema() : await registry(kind);
-    const config = world.config(world.installation());
-    onProbe = () => {};
-    driver = await LocalDriver.open({
-      config: {
-        ...config,
-        clusters: { ...config.clusters, ...way.clusters },
-        adapters: { ...config.adapters, ...way.adapters },
-      },
-      manifest: world.manifest({ fence: way.fence, routing: way.routing }),
-      probe: (name) => onProbe(name),
-    });
+    const plain = world.config(world.installation());
+    const config: ServerConfig = {
+      ...plain,
+      clusters: { ...plain.clusters, ...way.clusters },
+      adapters: { ...plain.adapters, ...way.adapters },
+    };
     traffic = world.traffic({ seed: 21, workers: 3, pauseMs: 8 });
     traffic.start();
+    return { way, config, manifest: world.manifest({ fence: way.fence, routing: way.routing }) };
+  }
+
+  async function begin(kind: "schema" | Side): Promise<Way> {
+    const { way, config, manifest } = await prepare(kind);
+    onProbe = () => {};
+    driver = await LocalDriver.open({ config, manifest, probe: (name) => onProbe(name) });
     return way;
   }
 
@@ -203,6 +209,37 @@ describeWithMysql("C3, C4: whole moves by SQL statements and by a READ ONLY sche
     expect(await ledgerProblems(world, "a")).toEqual([]);
     expect(await ledgerProblems(world, "b")).toEqual([]);
     if (kind !== "schema") expect(await way.isRetired()).toBe(false);
+  });
+
+  test.each([
+    ["", "a READ ONLY schema", "schema"],
+    [", whose control store comes back older than that", "a READ ONLY schema", "schema"],
+    [", whose control store comes back older than that", "SQL statements on a third cluster", "b"],
+  ] as const)("C2: a process that dies behind the fence%s: %s is lifted", async (older, _, kind) => {
+    const { config, manifest } = await prepare(kind);
+    const doomed = new ChildDriver({ config, manifest, dieAt: { place: "cutover.after-pin", hit: 1 } });
+    await doomed.ready();
+    await doomed.start(TENANT);
+    await phase(doomed, "streaming");
+    const copy = join(world.folder, "old-copy");
+    await copyDataFolder(config.dataDir, copy);
+    await expect(cutoverOnceOpen(doomed)).rejects.toBeInstanceOf(ChildDied);
+    expect(await doomed.diedAt()).toBe("cutover.after-pin");
+    if (older !== "") {
+      for (const ending of ["", "-wal", "-shm"]) rmSync(join(config.dataDir, `control.db${ending}`), { force: true });
+      cpSync(join(copy, "control.db"), join(config.dataDir, "control.db"));
+    }
+    const move = await LocalDriver.open({ config, manifest });
+    driver = move;
+    await expectWriting();
+    await phase(move, "streaming");
+    const events = (await move.dray.service.journal("it", 0)).map(({ event }) => event);
+    expect(events.includes("found")).toBe(older !== "");
+    expect(events.at(-1)).toBe("attempt-aborted");
+    world.heldAtTarget.add(TENANT);
+    expect(await cutoverOnceOpen(move)).toMatchObject({ outcome: "committed" });
+    await traffic.stop();
+    expect(await differences(world, TENANT)).toEqual([]);
   });
 
   test("C4: a third cluster whose dray schema is another installation's is refused, and start goes on once it is not", async () => {
