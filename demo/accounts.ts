@@ -62,7 +62,7 @@ function productGrants(side: Side, shop: string, own: string): string[] {
     "SELECT ON mysql.db",
     "SELECT ON mysql.tables_priv",
     `${rows} ON ${shop}`,
-    `SELECT, INSERT, UPDATE, DELETE, CREATE ON ${own}`,
+    `SELECT, INSERT, UPDATE, DELETE, CREATE, DROP ON ${own}`,
   ];
 }
 
