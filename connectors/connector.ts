@@ -1,3 +1,4 @@
+import type { LaneId } from "../pipeline/entry.ts";
 import type { LaneSource, StreamSource } from "../pipeline/source.ts";
 
 export type {
@@ -19,5 +20,7 @@ export interface Connector extends StreamSource {
   estimateRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
   /** How long the source keeps its history; null where it never purges by age. */
   retentionSeconds(signal: AbortSignal): Promise<number | null>;
+  /** M9: this lane waits for no other until the returned function is called, as its tenant stands behind a fence. */
+  prioritise(lane: LaneId): () => void;
   close(): Promise<void>;
 }

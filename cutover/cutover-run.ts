@@ -53,7 +53,17 @@ export async function runCutover(
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
   const generation = await takeGeneration(move, fencing, by, forward);
   const attempt = await openAttempt(move, fencing, generation, maxPauseMs, onEvent, forward);
-  return await finish(move, generation, gate, await attempt.run(forward));
+  return await finish(move, generation, gate, await withPriority(move, () => attempt.run(forward)));
+}
+
+/** M9: behind a fence, the tenant's lanes wait for nobody else's. */
+async function withPriority<T>(move: Move, work: () => Promise<T>): Promise<T> {
+  const releases = move.lanes.all.map(({ store, source }) => store.pair.connector.prioritise(source.lane));
+  try {
+    return await work();
+  } finally {
+    for (const release of releases) release();
+  }
 }
 
 /** C2: an attempt that a crash cut short is brought to its end, forward or back; only then do its lanes run again. */

@@ -90,6 +90,11 @@ export class MysqlConnector implements Connector {
     return await this.#hub.begin(source, epoch, this.#marks, signal);
   }
 
+  /** M9. */
+  prioritise(lane: LaneId): () => void {
+    return this.#hub.prioritise(lane);
+  }
+
   async mark(scope: LaneId, epoch: number, kind: MarkKind, signal: AbortSignal): Promise<Mark> {
     await this.#prepare(signal);
     return await this.#marks.commit({ scope, epoch, kind }, signal);

@@ -32,6 +32,8 @@ export class LaneCursor {
   /** Taken by this lane beyond what its reader has read; null once the reader has all of it. */
   ahead: GtidSet | null;
   mark: MarkTaken | null;
+  /** In cutover: it waits for no other lane, and others wait for it (M9). */
+  hasPriority = false;
   #partial: Partial | null;
   /** Of the transaction under way: rows events up to here are taken, Infinity where all of it is. */
   #takenOrdinal = 0;

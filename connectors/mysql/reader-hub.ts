@@ -1,4 +1,4 @@
-import type { Position } from "../../pipeline/entry.ts";
+import type { LaneId, Position } from "../../pipeline/entry.ts";
 import type { DrayError } from "../../pipeline/errors.ts";
 import type { LaneFeed, LaneSource } from "../../pipeline/source.ts";
 import { LaneCursor } from "./lane-cursor.ts";
@@ -23,6 +23,8 @@ export class ReaderHub {
   readonly #readers = new Map<LaneCursor, ServerReader>();
   readonly #detached = new Set<ServerReader>();
   readonly #queue: LaneCursor[] = [];
+  /** Lanes in cutover, and how often each was named. */
+  readonly #priority = new Map<LaneId, number>();
   #shared: ServerReader | null = null;
   #closed = false;
 
@@ -68,6 +70,36 @@ export class ReaderHub {
     }
   }
 
+  /**
+   * M9: until the returned function is called, nothing that other lanes do holds this one up: full ones read by
+   * themselves at once, none comes back, and it waits for no place to read by itself. It keeps this over reconnects.
+   */
+  prioritise(lane: LaneId): () => void {
+    const change = (by: 1 | -1) => {
+      const times = (this.#priority.get(lane) ?? 0) + by;
+      if (times > 0) this.#priority.set(lane, times);
+      else this.#priority.delete(lane);
+      for (const cursor of [...this.#readers.keys(), ...this.#queue])
+        if (cursor.source.lane === lane) this.#ranked(cursor);
+    };
+    change(1);
+    let released = false;
+    return () => {
+      if (!released) change(-1);
+      released = true;
+    };
+  }
+
+  #ranked(lane: LaneCursor): void {
+    lane.hasPriority = this.#priority.has(lane.source.lane);
+    const place = this.#queue.indexOf(lane);
+    if (place < 0) this.#readers.get(lane)?.balanceSoon("priority");
+    else if (lane.hasPriority) {
+      this.#queue.splice(place, 1);
+      this.#detach(lane);
+    }
+  }
+
   /** Shown in every lane's state: without heartbeats its lag is not known. */
   heartbeats(failure: Error | null): void {
     for (const lane of this.#readers.keys()) lane.feed.noHeartbeats(failure?.message ?? null);
@@ -94,6 +126,7 @@ export class ReaderHub {
       onClose: () => this.#remove(lane),
     });
     const lane: LaneCursor = new LaneCursor({ source, feed, from });
+    lane.hasPriority = this.#priority.has(source.lane);
     return lane;
   }
 
@@ -111,7 +144,7 @@ export class ReaderHub {
 
   #detach(lane: LaneCursor): void {
     this.#readers.delete(lane);
-    if (this.#detached.size >= MOST_DETACHED) {
+    if (this.#detached.size >= MOST_DETACHED && !lane.hasPriority) {
       lane.feed.waits(`waits until one of ${MOST_DETACHED} lanes that read by themselves has caught up`);
       this.#queue.push(lane);
       return;
@@ -133,6 +166,8 @@ export class ReaderHub {
     const shared = this.#shared;
     const completed = reader.completed;
     if (shared === null || completed === null || lane.feed.isFull || lane.isStopped) return;
+    // One that was sent away for another's cutover would only be in its way again.
+    if (this.#priority.size > 0 && !lane.hasPriority) return;
     if (!shared.canTake(lane.position(completed))) return;
     reader.leave(lane);
     this.#readers.set(lane, shared);

@@ -94,6 +94,7 @@ export class ServerReader {
   join(lane: LaneCursor): void {
     this.#lanes.add(lane);
     if (this.#isConnected) this.#transactions?.add(lane);
+    if (lane.hasPriority) this.#balance();
     this.#wake?.();
   }
 
@@ -104,8 +105,8 @@ export class ServerReader {
     this.#balance();
   }
 
-  /** A lane's buffer became full, or has room again. */
-  balanceSoon(change: "full" | "room"): void {
+  /** A lane's buffer became full, or has room again; or its cutover begins or ends. */
+  balanceSoon(change: "full" | "room" | "priority"): void {
     if (change === "full") this.#needsBalance = true;
     else this.#balance();
     this.#wake?.();
@@ -253,10 +254,17 @@ export class ServerReader {
     const lanes = [...this.#lanes].filter((lane) => checked.has(lane) && !lane.isStopped);
     const positions = new Map(lanes.map((lane) => [lane, lane.position(new GtidSet()).completed]));
     const foremost = new GtidSet();
-    for (const completed of positions.values()) foremost.addAll(completed);
+    const inCutover = new GtidSet();
+    for (const [lane, completed] of positions) {
+      foremost.addAll(completed);
+      if (lane.hasPriority) inCutover.addAll(completed);
+    }
     let start: GtidSet | null = null;
     for (const [lane, completed] of positions) {
-      if (this.kind === "shared" && foremost.minus(completed).count() > CATCH_UP_TRANSACTIONS) {
+      const isFarBehind = foremost.minus(completed).count() > CATCH_UP_TRANSACTIONS;
+      // M9: a lane in cutover does not read again what another one missed.
+      const isInTheWay = !lane.hasPriority && !inCutover.minus(completed).isEmpty;
+      if (this.kind === "shared" && (isFarBehind || isInTheWay)) {
         this.#lanes.delete(lane);
         this.#onLeft(lane);
       } else start = start === null ? completed.clone() : start.intersection(completed);
@@ -269,7 +277,10 @@ export class ServerReader {
     const lanes = [...this.#lanes].filter((lane) => !lane.isStopped);
     const full = lanes.filter((lane) => lane.feed.isFull);
     if (full.length === 0) return this.#stream?.resume();
-    if (this.kind === "shared" && lanes.some((lane) => lane.feed.isTaking && !lane.feed.isFull)) {
+    const first = lanes.filter((lane) => lane.hasPriority);
+    // M9: a lane in cutover has not to be seen taking; while it is full itself, everybody waits with it.
+    const goesOn = (lane: LaneCursor) => !lane.feed.isFull && (lane.hasPriority || lane.feed.isTaking);
+    if (this.kind === "shared" && (first.length > 0 ? first : lanes).some(goesOn)) {
       for (const lane of full) {
         this.#drop(lane);
         this.#onLeft(lane);

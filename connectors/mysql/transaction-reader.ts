@@ -155,9 +155,9 @@ export class TransactionReader {
     const taking = open.marks.length > 0 ? new Set([...this.#lanes].filter((lane) => !lane.stepsOver)) : null;
     completed.add(open.gtid);
     for (const lane of open.touched) this.#special.add(lane);
-    for (const lane of this.#special) lane.endTransaction(open, completed);
+    for (const lane of firstThoseInCutover(this.#special)) lane.endTransaction(open, completed);
     for (const row of open.marks) {
-      for (const lane of this.#lanes) {
+      for (const lane of firstThoseInCutover(this.#lanes)) {
         const begins = lane.awaiting !== null && lane.awaiting === row.mark.nonce;
         if (begins) lane.awaiting = null;
         const meant = row.mark.scope === "server" || row.mark.scope === lane.source.lane;
@@ -268,6 +268,12 @@ export class TransactionReader {
     const transaction = this.#open ? gtidText(this.#open.gtid) : null;
     lane.stop(new DrayError(code, { lane: lane.source.lane, transaction, ...facts }));
   }
+}
+
+/** M9: whoever takes an event goes on in the order in which they were given out. */
+function* firstThoseInCutover(lanes: ReadonlySet<LaneCursor>): Generator<LaneCursor> {
+  for (const lane of lanes) if (lane.hasPriority) yield lane;
+  for (const lane of lanes) if (!lane.hasPriority) yield lane;
 }
 
 /** Names are compared without their case: on some servers it says nothing. */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { parsePosition } from "../../connectors/mysql/position.ts";
 import type { Position } from "../../pipeline/entry.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { drain, NEVER, Replay, StreamHarness, until } from "./mysql-stream.ts";
@@ -91,6 +92,141 @@ describeWithMysql("lanes on one MySQL reader (M9)", ({ a }) => {
     await connector.close();
   });
 
+  test("M9: a lane in cutover waits for no slow one, even while nobody takes", async () => {
+    const connector = harness.connector();
+    const [slow, moving] = [harness.lane("heavy"), harness.lane("moving")];
+    const slowFeed = await connector.attach(slow, null, 1, NEVER);
+    const movingFeed = await connector.attach(moving, null, 1, NEVER);
+    const sql = await harness.client();
+    const release = connector.prioritise(moving.lane);
+    await fill(sql, "heavy");
+    await sql.run("INSERT INTO orders (tenant, n) VALUES ('moving', 1)");
+    const mark = await connector.mark(moving.lane, 1, "sentinel", NEVER);
+    await vi.waitFor(() => expect(slowFeed.state().state).toBe("detached"), 20_000);
+    // It is all there already: nothing waited for the slow one, nor for this one to ask.
+    const [row] = await sql.query(`SELECT id FROM ${harness.draySchema}.mark WHERE nonce = UNHEX('${mark.nonce}')`);
+    const taken = () => parsePosition(movingFeed.state().position).mark?.id ?? 0n;
+    await vi.waitFor(() => expect(taken()).toBeGreaterThanOrEqual(BigInt(row?.["id"] ?? "0")), 2_000);
+    const replay = new Replay(harness.tables);
+    replay.apply(await until(movingFeed, mark.nonce, 5_000));
+    expect(replay.rows).toEqual(await harness.rowsBySql("moving"));
+    expect(movingFeed.state()).toMatchObject({ state: "shared", connects: 1 });
+
+    // The slow one catches up, and comes back only when the cutover is over.
+    const slowReplay = new Replay(harness.tables);
+    for (let i = 0; i < 3; i++) slowReplay.apply(await drain(connector, slowFeed, slow));
+    expect(slowReplay.rows).toEqual(await harness.rowsBySql("heavy"));
+    expect(slowFeed.state().state).toBe("detached");
+    release();
+    release();
+    await vi.waitFor(async () => {
+      await drain(connector, slowFeed, slow);
+      expect(slowFeed.state().state).toBe("shared");
+    }, 20_000);
+    await connector.close();
+  });
+
+  test("M9: a jam that stands when a cutover begins is dissolved at once", async () => {
+    const connector = harness.connector();
+    const [slow, moving] = [harness.lane("heavy2"), harness.lane("moving2")];
+    const slowFeed = await connector.attach(slow, null, 1, NEVER);
+    const movingFeed = await connector.attach(moving, null, 1, NEVER);
+    const sql = await harness.client();
+    await fill(sql, "heavy2");
+    const mark = await connector.mark(moving.lane, 1, "sentinel", NEVER);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(slowFeed.state().state).toBe("shared");
+    const release = connector.prioritise(moving.lane);
+    expect(slowFeed.state().state).toBe("detached");
+    await until(movingFeed, mark.nonce, 5_000);
+    release();
+    await connector.close();
+  });
+
+  test("M9: while a lane in cutover is full itself the others wait, and it is not sent away", async () => {
+    const connector = harness.connector();
+    const [moving, other] = [harness.lane("moving3"), harness.lane("other3")];
+    const movingFeed = await connector.attach(moving, null, 1, NEVER);
+    const otherFeed = await connector.attach(other, null, 1, NEVER);
+    const release = connector.prioritise(moving.lane);
+    const sql = await harness.client();
+    const stop = new AbortController();
+    const taking = (async () => {
+      for (;;) await otherFeed.next(stop.signal);
+    })().catch(() => {});
+    await fill(sql, "moving3");
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(movingFeed.state()).toMatchObject({ state: "shared", connects: 1 });
+    const replay = new Replay(harness.tables);
+    replay.apply(await drain(connector, movingFeed, moving));
+    expect(replay.rows).toEqual(await harness.rowsBySql("moving3"));
+    release();
+    stop.abort();
+    await taking;
+    await connector.close();
+  });
+
+  test("M9: a lane in cutover reads by itself at once where eight others do already", async () => {
+    const first = harness.connector();
+    const lanes = Array.from({ length: 10 }, (_, i) => harness.lane(`many${i}`));
+    const [moving, ...others] = lanes;
+    const last = others.at(-1);
+    if (!moving || !last) throw new Error("no lanes");
+    const begun = new Map<string, Position | null>();
+    for (const lane of others) {
+      const feed = await first.attach(lane, null, 1, NEVER);
+      begun.set(lane.lane, (await drain(first, feed, lane)).at(-1)?.position ?? null);
+    }
+    await first.close();
+    const sql = await harness.client();
+    await sql.run(`INSERT INTO orders (tenant, n) VALUES ${others.map(({ tenant }) => `('${tenant}', 1)`).join(", ")}`);
+    const connector = harness.connector();
+    const movingFeed = await connector.attach(moving, null, 1, NEVER);
+    await drain(connector, movingFeed, moving);
+    // Nobody comes back to the shared reader meanwhile, so the eight places stay taken.
+    const release = connector.prioritise(moving.lane);
+    const feeds = new Map<string, Awaited<ReturnType<typeof connector.attach>>>();
+    for (const lane of others)
+      feeds.set(lane.lane, await connector.attach(lane, begun.get(lane.lane) ?? null, 2, NEVER));
+    expect(feeds.get(last.lane)?.state().reason).toMatch(/waits until one of 8 lanes/);
+    const releaseLast = connector.prioritise(last.lane);
+    const lastFeed = feeds.get(last.lane);
+    if (!lastFeed) throw new Error("no feed");
+    const replay = new Replay(harness.tables);
+    replay.apply(await drain(connector, lastFeed, last));
+    expect(replay.rows).toEqual(await harness.rowsBySql(last.tenant));
+    releaseLast();
+    release();
+    await connector.close();
+  });
+
+  test("M9: a reader begins where a lane in cutover stands, and whoever is behind it reads by itself", async () => {
+    const sql = await harness.client();
+    const first = harness.connector();
+    const [moving, behind] = [harness.lane("moving5"), harness.lane("behind5")];
+    const behindFeed = await first.attach(behind, null, 1, NEVER);
+    const movingFeed = await first.attach(moving, null, 1, NEVER);
+    const behindFrom = (await drain(first, behindFeed, behind)).at(-1)?.position ?? null;
+    await sql.run("INSERT INTO orders (tenant, n) VALUES ('behind5', 1), ('moving5', 1)");
+    const movingFrom = (await drain(first, movingFeed, moving)).at(-1)?.position ?? null;
+    await first.close();
+    const second = harness.connector();
+    const release = second.prioritise(moving.lane);
+    const feeds = [
+      await second.attach(behind, behindFrom, 2, NEVER),
+      await second.attach(moving, movingFrom, 2, NEVER),
+    ];
+    const [behindAgain, movingAgain] = feeds as [(typeof feeds)[number], (typeof feeds)[number]];
+    const changes = (await drain(second, movingAgain, moving)).filter((event) => event.type === "changes");
+    expect(changes).toHaveLength(0);
+    expect([movingAgain.state().state, behindAgain.state().state]).toEqual(["shared", "detached"]);
+    const replay = new Replay(harness.tables);
+    replay.apply(await drain(second, behindAgain, behind));
+    expect(replay.rows).toEqual(await harness.rowsBySql("behind5"));
+    release();
+    await second.close();
+  });
+
   test("lanes that come back at once share one reader from the lane that is furthest behind", async () => {
     const first = harness.connector();
     const lanes = ["back1", "back2", "back3"].map((tenant) => harness.lane(tenant));
@@ -181,3 +317,12 @@ describeWithMysql("lanes on one MySQL reader (M9)", ({ a }) => {
     await again.close();
   });
 });
+
+/** More than a lane's buffer holds. */
+async function fill(sql: Awaited<ReturnType<StreamHarness["client"]>>, tenant: string): Promise<void> {
+  for (let i = 0; i < 12; i++) {
+    await sql.run(
+      `INSERT INTO orders (tenant, body, n) SELECT '${tenant}', REPEAT('c', 400000), n FROM (SELECT 1 AS n UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5) AS five`,
+    );
+  }
+}
