@@ -46,6 +46,40 @@ describe("A5: LOAD DATA text", () => {
       }),
     );
   });
+  test("a row's packet gives the same text as its values, whatever bytes and lengths they have", () => {
+    const plain = fc.option(fc.string({ maxLength: 120 }).map((text) => Buffer.from(text)));
+    const long = fc.nat({ max: 400 }).map((length) => Buffer.alloc(length, "x"));
+    // Every length and every byte stands alone among plain ones: neither is taken for the other.
+    const one = fc.tuple(fc.nat({ max: 255 }), fc.nat({ max: 130 }), fc.nat({ max: 130 }));
+    const alone = one.map(([byte, before, behind]) =>
+      Buffer.concat([Buffer.alloc(before, "y"), Buffer.of(byte), Buffer.alloc(behind, "z")]),
+    );
+    const any = fc.oneof(plain, long, alone, value);
+    fc.assert(
+      fc.property(fc.array(fc.tuple(any, any), { maxLength: 40 }), (pairs) => {
+        const slow = new ChunkText({ spec, expectedBytes: 16 });
+        const fast = new ChunkText({ spec, expectedBytes: 16 });
+        for (const [i, [a, b]] of pairs.entries()) {
+          const row = [a && Buffer.from(a), Buffer.from([i, 9]), Buffer.from(String(i)), b && Buffer.from(b)];
+          const packet = Buffer.concat([Buffer.from("before"), ...row.map(lengthCoded), Buffer.from("behind")]);
+          slow.add(row);
+          fast.addPacket(packet, 6, packet.length - 6);
+        }
+        expect(fast.rows).toBe(slow.rows);
+        const [found, expected] = [fast, slow].map((text) =>
+          Buffer.from(text.encode(new Set()).body).toString("latin1"),
+        );
+        expect(found).toBe(expected);
+      }),
+      { numRuns: 400 },
+    );
+    const short = new ChunkText({ spec });
+    const packet = Buffer.concat(["a", "bb", "1"].map((text) => lengthCoded(Buffer.from(text))));
+    expect(() => short.addPacket(packet, 0, packet.length)).toThrow(/fewer than 4 values/);
+    const five = Buffer.concat([packet, packet]);
+    expect(() => short.addPacket(five, 0, five.length)).toThrow(/more than 4 values/);
+    expect(() => short.addPacket(five, 0, five.length - 3)).toThrow(RangeError);
+  });
   test("a text that ends inside a row, or has other columns, is refused", () => {
     const text = new ChunkText({ spec });
     text.add([null, Buffer.from("aa"), Buffer.from("1"), Buffer.from("x")]);
@@ -62,3 +96,9 @@ describe("A5: LOAD DATA text", () => {
     );
   });
 });
+
+function lengthCoded(bytes: Buffer | null): Buffer {
+  if (bytes === null) return Buffer.of(251);
+  if (bytes.length < 251) return Buffer.concat([Buffer.of(bytes.length), bytes]);
+  return Buffer.concat([Buffer.of(252, bytes.length & 255, bytes.length >> 8), bytes]);
+}
