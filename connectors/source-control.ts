@@ -46,7 +46,8 @@ export type SchemaFenceOptions = {
 };
 
 /** What a cutover asks of a source: outcome, quiesce, fence. One per source server. */
-export interface SourceControl extends OutcomeStore {
+export interface SourceControl {
+  readonly outcomes: OutcomeStore;
   /** One look at the server, Drayage's own sessions left out. */
   blockers(tables: readonly CoveredTable[], signal: AbortSignal): Promise<readonly Blocker[]>;
   /**

@@ -101,7 +101,7 @@ async function openAttempt(
 ): Promise<Attempt> {
   const { context } = move;
   const { sourceControl } = home(move).pair;
-  const homeUuid = note?.homeUuid ?? (await sourceControl.serverIdentity(signal)).uuid;
+  const homeUuid = note?.homeUuid ?? (await sourceControl.outcomes.serverIdentity(signal)).uuid;
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
   await move.setDetails({ attempt: running(generation, homeUuid) });
   const onHeld = (step: StepName, error: Error) => {
@@ -195,8 +195,8 @@ export function commitPoint(move: Move, onHeld: (side: "home" | "target", error:
   const { sourceControl, targetControl } = home(move).pair;
   return new CommitPoint({
     move: move.name,
-    home: sourceControl,
-    target: targetControl,
+    home: sourceControl.outcomes,
+    target: targetControl.outcomes,
     probe: move.context.probe,
     earlier: move.details.earlier,
     onHeld,

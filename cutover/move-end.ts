@@ -117,7 +117,7 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
 async function homeNow(move: Move, signal: AbortSignal): Promise<string> {
   const [home] = move.context.stores;
   if (home === undefined) throw new Error(`${move.name} has no store`);
-  return (await home.pair.sourceControl.serverIdentity(signal)).uuid;
+  return (await home.pair.sourceControl.outcomes.serverIdentity(signal)).uuid;
 }
 
 function warn(move: Move, what: string, error: Error): void {

@@ -46,5 +46,5 @@ async function unknownGeneration(move: Move, signal: AbortSignal): Promise<numbe
 async function homeIdentity(move: Move, signal: AbortSignal) {
   const [home] = move.context.stores;
   if (home === undefined) throw new Error(`${move.name} has no store`);
-  return await home.pair.sourceControl.serverIdentity(signal);
+  return await home.pair.sourceControl.outcomes.serverIdentity(signal);
 }

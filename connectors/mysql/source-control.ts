@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from "../../pipeline/clock.ts";
-import type { OutcomeDraft, OutcomeResult, OutcomeRow, ServerIdentity } from "../../pipeline/outcome.ts";
+import type { OutcomeStore } from "../../pipeline/outcome.ts";
 import type { CoveredTable } from "../../pipeline/source.ts";
 import type { Blocker, QuiesceOptions, SchemaFence, SchemaFenceOptions, SourceControl } from "../source-control.ts";
 import type { MysqlAddress } from "./client.ts";
@@ -13,37 +13,25 @@ import { fenceRole, MysqlReadOnlyFence } from "./read-only-fence.ts";
  * for a writer must not keep the outcome from being written.
  */
 export class MysqlSourceControl implements SourceControl {
-  readonly #outcomes: ControlSession;
+  readonly outcomes: OutcomeStore;
+  readonly #deciding: ControlSession;
   readonly #watching: ControlSession;
   readonly #fencing = new Map<string, ControlSession>();
   readonly #address: MysqlAddress;
-  readonly #store: MysqlOutcomeStore;
   readonly #quiesce: MysqlQuiesce;
   readonly #draySchema: string;
 
   constructor(options: { readonly address: MysqlAddress; readonly draySchema: string; readonly clock?: Clock }) {
     const clock = options.clock ?? systemClock;
-    this.#outcomes = new ControlSession({ address: options.address, role: "outcome" });
+    this.#deciding = new ControlSession({ address: options.address, role: "outcome" });
     this.#watching = new ControlSession({ address: options.address, role: "quiesce" });
     this.#address = options.address;
-    this.#store = new MysqlOutcomeStore({ session: this.#outcomes, draySchema: options.draySchema, clock });
+    this.outcomes = new MysqlOutcomeStore({ session: this.#deciding, draySchema: options.draySchema, clock });
     this.#quiesce = new MysqlQuiesce({
       rows: (sql, parameters, signal) => this.#watching.rows(sql, parameters, signal),
       clock,
     });
     this.#draySchema = options.draySchema;
-  }
-
-  readOutcomes(move: string, signal: AbortSignal): Promise<readonly OutcomeRow[]> {
-    return this.#store.readOutcomes(move, signal);
-  }
-
-  insertOutcome(draft: OutcomeDraft, signal: AbortSignal): Promise<OutcomeResult> {
-    return this.#store.insertOutcome(draft, signal);
-  }
-
-  serverIdentity(signal: AbortSignal): Promise<ServerIdentity> {
-    return this.#store.serverIdentity(signal);
   }
 
   blockers(tables: readonly CoveredTable[], signal: AbortSignal): Promise<readonly Blocker[]> {
@@ -63,7 +51,7 @@ export class MysqlSourceControl implements SourceControl {
   }
 
   async close(): Promise<void> {
-    const sessions = [this.#outcomes, this.#watching, ...this.#fencing.values()];
+    const sessions = [this.#deciding, this.#watching, ...this.#fencing.values()];
     await Promise.all(sessions.map((session) => session.close()));
   }
 }

@@ -6,41 +6,29 @@ import { quoteTable } from "../../connectors/mysql/identifier.ts";
 import { MysqlOutcomeStore } from "../../connectors/mysql/outcome.ts";
 import { type Clock, systemClock } from "../../pipeline/clock.ts";
 import type { LaneId, Mark } from "../../pipeline/entry.ts";
-import type { OutcomeDraft, OutcomeResult, OutcomeRow, ServerIdentity } from "../../pipeline/outcome.ts";
+import type { OutcomeStore } from "../../pipeline/outcome.ts";
 import type { TargetControl } from "../target-control.ts";
 
 const RETRY_MS = 50;
 
 /** A MySQL target as a cutover needs it; the outcome is kept by the very code that keeps the source's (C1). */
 export class MysqlTargetControl implements TargetControl {
-  readonly #session: ControlSession;
+  readonly outcomes: OutcomeStore;
+  readonly #deciding: ControlSession;
   readonly #lanes: ControlSession;
-  readonly #store: MysqlOutcomeStore;
   readonly #draySchema: string;
   readonly #clock: Clock;
 
   constructor(options: { readonly address: MysqlAddress; readonly draySchema: string; readonly clock?: Clock }) {
     this.#clock = options.clock ?? systemClock;
-    this.#session = new ControlSession({ address: options.address, role: "outcome" });
+    this.#deciding = new ControlSession({ address: options.address, role: "outcome" });
     this.#lanes = new ControlSession({ address: options.address, role: "lanes" });
-    this.#store = new MysqlOutcomeStore({
-      session: this.#session,
+    this.outcomes = new MysqlOutcomeStore({
+      session: this.#deciding,
       draySchema: options.draySchema,
       clock: this.#clock,
     });
     this.#draySchema = options.draySchema;
-  }
-
-  readOutcomes(move: string, signal: AbortSignal): Promise<readonly OutcomeRow[]> {
-    return this.#store.readOutcomes(move, signal);
-  }
-
-  insertOutcome(draft: OutcomeDraft, signal: AbortSignal): Promise<OutcomeResult> {
-    return this.#store.insertOutcome(draft, signal);
-  }
-
-  serverIdentity(signal: AbortSignal): Promise<ServerIdentity> {
-    return this.#store.serverIdentity(signal);
   }
 
   /** An applying transaction holds its lane's row shared (A2), so this waits for the ones in flight and bars the rest. */
@@ -80,6 +68,6 @@ export class MysqlTargetControl implements TargetControl {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#session.close(), this.#lanes.close()]);
+    await Promise.all([this.#deciding.close(), this.#lanes.close()]);
   }
 }

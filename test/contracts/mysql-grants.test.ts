@@ -112,10 +112,12 @@ describeWithMysql("the grants that preflight asks for are enough", (mysql) => {
       clock: systemClock,
     });
     try {
-      const { uuid } = await control.serverIdentity(signal);
+      const { uuid } = await control.outcomes.serverIdentity(signal);
       const draft = { move: source.move, generation: 1, outcome: "ABORTED", homeUuid: uuid, facts: {} } as const;
       for (const side of [control, target]) {
-        expect(await side.insertOutcome({ ...draft, expectServerUuid: null }, signal)).toEqual({ result: "won" });
+        expect(await side.outcomes.insertOutcome({ ...draft, expectServerUuid: null }, signal)).toEqual({
+          result: "won",
+        });
       }
       expect(await control.blockers(source.tables, signal)).toEqual([]);
       await control.quiesce(source.tables, { deadlineMs: systemClock.monotonicMs() + 5_000, signal });

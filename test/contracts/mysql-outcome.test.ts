@@ -41,7 +41,7 @@ describeWithMysql("dray.cutover of one server", (mysql) => {
   };
 
   describe.each(SIDES)("the %s's", (_, Control) => {
-    const control = (at: MysqlAddress = address) => keep(new Control({ address: at, draySchema: schema }));
+    const control = (at: MysqlAddress = address) => keep(new Control({ address: at, draySchema: schema })).outcomes;
     const draft = (outcome: Outcome, change: Partial<OutcomeDraft> = {}): OutcomeDraft => ({
       move: `shop-${randomBytes(4).toString("hex")}`,
       generation: 1,
@@ -144,7 +144,6 @@ describeWithMysql("dray.cutover of one server", (mysql) => {
       const one = draft("COMMITTED");
       await expect(store.insertOutcome(one, signal)).rejects.toMatchObject({ code: "MYSQL_REFUSED" });
       expect(await store.readOutcomes(one.move, signal)).toEqual([]);
-      await store.close();
       await admin.query(`DROP USER '${user}'@'%'`);
     });
   });
