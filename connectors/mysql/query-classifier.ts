@@ -1,5 +1,6 @@
 import type { QueryEvent } from "./binlog-events.ts";
 import { type SqlWord, sqlWords } from "./sql-words.ts";
+import { onlyTable } from "./text-dml.ts";
 
 export type TableName = { readonly schema: string; readonly table: string };
 
@@ -8,8 +9,11 @@ export type QueryClass =
   | { readonly kind: "begin" | "commit" | "rollback" | "xa-start" | "xa-other" | "nothing" }
   /** Changes the definition, or all rows, of these tables and of every table in these schemas. */
   | { readonly kind: "ddl"; readonly tables: readonly TableName[]; readonly schemas: readonly string[] }
-  /** Changes rows, nobody can say which: anything in these schemas, or anything at all where null. */
-  | { readonly kind: "text"; readonly schemas: readonly string[] | null }
+  /**
+   * Changes rows, nobody can say which: anything in these schemas, or anything at all where null. `only`: of this table,
+   * and of what hangs on it.
+   */
+  | { readonly kind: "text"; readonly schemas: readonly string[] | null; readonly only: TableName | null }
   /** A statement that this version does not know: as `text`. */
   | { readonly kind: "unknown"; readonly schemas: readonly string[] | null };
 
@@ -49,7 +53,7 @@ function classify(words: readonly SqlWord[], event: QueryEvent): QueryClass {
   const ddl = readDdl(head, reader);
   if (ddl) return { kind: "ddl", ...ddl };
   if (HARMLESS.test(head) || isViewOrRoutine(head, words)) return { kind: "nothing" };
-  if (TEXT_DML.test(head)) return { kind: "text", schemas: touched(event) };
+  if (TEXT_DML.test(head)) return { kind: "text", schemas: touched(event), only: onlyTable(words, event.schema) };
   return { kind: "unknown", schemas: touched(event) };
 }
 

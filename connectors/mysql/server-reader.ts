@@ -7,8 +7,10 @@ import type { MarkRow } from "./dray-rows.ts";
 import { GtidSet } from "./gtid-set.ts";
 import type { LaneCursor } from "./lane-cursor.ts";
 import { mysqlError } from "./mysql-errors.ts";
+import { PlainTables } from "./plain-tables.ts";
 import type { MysqlPosition } from "./position.ts";
 import { checkHistory, freeServerId } from "./source-history.ts";
+import { tableSpec } from "./table-spec.ts";
 import { TransactionReader } from "./transaction-reader.ts";
 
 export type ReaderEnvironment = {
@@ -169,9 +171,12 @@ export class ServerReader {
     const session = await connectMysql(address, { side: "source", signal });
     const checked = new Set<LaneCursor>();
     let serverId: number;
+    let plainTables: PlainTables;
     try {
       serverId = await freeServerId(session, signal);
       await this.#checkLanes(session, checked, signal);
+      // After the lanes' own places were seen to be executed: what changes these tables later comes in the stream.
+      plainTables = await PlainTables.read(session, this.#schemas(), signal);
       this.#serverUuid = session.serverUuid;
     } finally {
       session.destroy();
@@ -183,6 +188,7 @@ export class ServerReader {
       serverUuid: this.#serverUuid,
       draySchema: this.#environment.draySchema,
       isOurs: this.#environment.isOurs,
+      plainTables,
       ...(this.#onTransaction && { onEnd: this.#onTransaction }),
     });
     for (const lane of this.#lanes) if (checked.has(lane) && !lane.isStopped) transactions.add(lane);
@@ -215,6 +221,11 @@ export class ServerReader {
       this.#stream = null;
       await stream.close();
     }
+  }
+
+  #schemas(): readonly string[] {
+    const tables = [...this.#lanes].flatMap((lane) => lane.source.tables);
+    return [...new Set(tables.map((table) => tableSpec(table).schema))];
   }
 
   #connected(transactions: TransactionReader): void {

@@ -4,7 +4,8 @@ import { type MarkRow, readAppliedMove, readMarkRows } from "./dray-rows.ts";
 import { type Gtid, type GtidSet, gtidText } from "./gtid-set.ts";
 import type { LaneCursor } from "./lane-cursor.ts";
 import { deliverRows } from "./lane-filter.ts";
-import { classifyQuery, type QueryClass } from "./query-classifier.ts";
+import type { PlainTables } from "./plain-tables.ts";
+import { classifyQuery, type QueryClass, type TableName } from "./query-classifier.ts";
 import { statementHead } from "./sql-words.ts";
 import { type RowsHeader, readRowsHeader } from "./table-map.ts";
 import { type KnownTable, TableRoutes } from "./table-routes.ts";
@@ -20,6 +21,8 @@ export type TransactionReaderOptions = {
   readonly draySchema: string;
   /** M1: only marks that this process committed are marks. */
   readonly isOurs: (row: MarkRow) => boolean;
+  /** Without it, a change as text stops every lane of its schema (M8). */
+  readonly plainTables?: PlainTables;
   /** After each transaction, between two of them. */
   readonly onEnd?: () => void;
 };
@@ -220,6 +223,7 @@ export class TransactionReader {
   #query(event: BinlogEvent): void {
     const query = readQuery(event);
     const found = classifyQuery(query);
+    this.#options.plainTables?.saw(found, query.text);
     switch (found.kind) {
       case "begin":
       case "nothing":
@@ -241,14 +245,23 @@ export class TransactionReader {
   }
 
   #judge(found: QueryClass & { kind: "ddl" | "text" | "unknown" }, statement: () => string): void {
+    const only = found.kind === "text" ? this.#onlyTable(found) : null;
     for (const lane of this.#lanes) {
       if (lane.stepsOver) continue;
-      const hit = lane.source.tables.find((table) => concerns(found, tableSpec(table)));
+      const hit = lane.source.tables.find((table) => concerns(found, tableSpec(table), only));
       if (!hit) continue;
       const code =
         found.kind === "ddl" ? "DDL_ON_COVERED_TABLE" : found.kind === "text" ? "STATEMENT_BASED_CHANGE" : null;
       this.#stop(lane, code ?? "EVENT_NOT_UNDERSTOOD", { event: "Query", table: hit.id, statement: statement() });
     }
+  }
+
+  /** M8: the one table that a change as text can have changed, where that is certain. */
+  #onlyTable({ only, schemas }: QueryClass & { kind: "text" }): TableName | null {
+    const gtid = this.#open?.gtid;
+    if (only === null || gtid === undefined || !this.#options.plainTables?.has(only, gtid)) return null;
+    // What the server says it wrote to, triggers' and functions' effects included, is this table's schema alone.
+    return schemas?.length === 1 && schemas[0] === only.schema ? only : null;
   }
 
   #prepared(event: BinlogEvent): void {
@@ -277,8 +290,13 @@ function* firstThoseInCutover(lanes: ReadonlySet<LaneCursor>): Generator<LaneCur
 }
 
 /** Names are compared without their case: on some servers it says nothing. */
-function concerns(found: QueryClass & { kind: "ddl" | "text" | "unknown" }, spec: TableSpec): boolean {
+function concerns(
+  found: QueryClass & { kind: "ddl" | "text" | "unknown" },
+  spec: TableSpec,
+  only: TableName | null,
+): boolean {
   const same = (a: string, b: string) => a.toLowerCase() === b.toLowerCase();
+  if (only !== null) return same(only.schema, spec.schema) && same(only.table, spec.name);
   const schemaHit = found.schemas?.some((schema) => same(schema, spec.schema)) ?? true;
   if (found.kind !== "ddl") return schemaHit || found.schemas?.length === 0;
   return schemaHit || found.tables.some(({ schema, table }) => same(schema, spec.schema) && same(table, spec.name));
