@@ -15,6 +15,8 @@ import type {
 
 const SMALLEST_BUFFER_BYTES = 256 * 1024;
 const SPARE_BYTES = 16 * 1024 * 1024;
+/** It makes next to no objects; without a limit V8 gives it as much room as the main thread. */
+const YOUNG_MEBIBYTES = 8;
 
 type Asked = { readonly resolve: (answer: unknown) => void; readonly reject: (error: DrayError) => void };
 type WaitingBatch = {
@@ -124,7 +126,10 @@ export class SqliteThread {
   #start(): Worker {
     // The same extension as this file's: TypeScript in a checkout, JavaScript in the package.
     const script = new URL(`./sqlite-worker${extname(import.meta.url)}`, import.meta.url);
-    const worker = new Worker(script, { workerData: this.#file });
+    const worker = new Worker(script, {
+      workerData: this.#file,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEBIBYTES },
+    });
     worker.unref();
     worker.on("message", (reply: SqliteReply) => this.#settle(reply));
     worker.on("error", (error) => this.#end(worker, error));
