@@ -64,7 +64,19 @@ function couldNotRun(check: { readonly id: string; readonly rule: string }, erro
     severity: "error",
     subject: server,
     finding: `The check could not be run: ${error instanceof Error ? error.message : String(error)}`,
-    remedy: isDrayError(known) ? known.problem.remedy : "Mend what the message names, then run preflight again.",
+    remedy: preflightRemedy(known),
     rule: check.rule,
   };
+}
+
+const MEND = "Mend what the message names (a grant, a definition, a setting), then run preflight again.";
+
+/** What an error's own remedy says of a move does not hold here: there is none yet, and preflight tries nothing twice. */
+export function preflightRemedy(error: unknown): string {
+  if (!isDrayError(error)) return MEND;
+  const { retry, remedy } = error.problem;
+  if (retry === "backoff") {
+    return "Preflight does not try again by itself: see that the named server runs, can be reached and takes statements, then run preflight again.";
+  }
+  return /`dray (?:retry|recopy|skip|resume)/.test(remedy) ? MEND : remedy;
 }

@@ -89,6 +89,7 @@ describeWithMysql("preflight of a MySQL pair", (mysql) => {
     const [finding, ...others] = await system.preflight({ target: gone });
     expect(others).toEqual([]);
     expect(finding).toMatchObject({ id: "mysql.reach", severity: "error", subject: `target ${gone.host}:1` });
+    expect(finding?.remedy).toMatch(/does not try again by itself/);
   });
 
   test("K5: a wrong password is told without the password", async () => {
@@ -111,6 +112,8 @@ describeWithMysql("preflight of a MySQL pair", (mysql) => {
     expect(failed).toMatchObject({ severity: "error" });
     expect(failed?.finding).toMatch(/could not be run/);
     expect(failed?.subject).toMatch(/^source /);
+    expect(failed?.finding).toMatch(/SELECT command denied/);
+    expect(failed?.remedy).toMatch(/^Mend what the message names/);
   });
 });
 

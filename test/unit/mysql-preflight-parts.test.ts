@@ -4,6 +4,7 @@ import { grantSql, quoteAccount } from "../../connectors/mysql/grants.ts";
 import { disjoint, sharePercent } from "../../connectors/mysql/preflight/key-classes.ts";
 import { holds, likeMatches, parseGrants } from "../../connectors/mysql/preflight/privileges.ts";
 import { versionProblem } from "../../connectors/mysql/preflight/server-facts.ts";
+import { DrayError } from "../../pipeline/errors.ts";
 import { runChecks } from "../../pipeline/preflight.ts";
 
 describe("C9: ids of two clusters", () => {
@@ -97,6 +98,17 @@ test("a check that throws is an error, the others run, and only the signal ends 
   const gate = { ...boom, id: "gate", when: ["gate"] as const };
   const findings = await runChecks([boom, fine, gate], null, { when: "preflight", signal: signal.signal });
   expect(findings).toMatchObject([{ id: "boom", severity: "error", finding: "The check could not be run: no answer" }]);
+  const refused = { ...boom, run: () => Promise.reject(new DrayError("MYSQL_REFUSED", { server: "db:1" })) };
+  const gone = { ...boom, run: () => Promise.reject(new DrayError("MYSQL_UNREACHABLE", { server: "db:1" })) };
+  const denied = { ...boom, run: () => Promise.reject(new DrayError("MYSQL_ACCESS_DENIED", { server: "db:1" })) };
+  const told = await runChecks([refused, gone, denied], null, { when: "preflight", signal: signal.signal });
+  // There is no move that could be tried again, and nothing tries by itself.
+  for (const { remedy } of told) expect(remedy).not.toMatch(/dray retry|is tried again|^A lock/);
+  expect(told.map(({ remedy }) => remedy)).toEqual([
+    expect.stringMatching(/^Mend what the message names .* run preflight again\.$/),
+    expect.stringMatching(/does not try again by itself: .* run preflight again\.$/),
+    new DrayError("MYSQL_ACCESS_DENIED", {}).problem.remedy,
+  ]);
   signal.abort(new Error("stop"));
   await expect(runChecks([fine], null, { when: "preflight", signal: signal.signal })).rejects.toThrow("stop");
 });

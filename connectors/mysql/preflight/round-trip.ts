@@ -1,5 +1,5 @@
 import { isDrayError } from "../../../pipeline/errors.ts";
-import type { Check, Finding } from "../../../pipeline/preflight.ts";
+import { type Check, type Finding, preflightRemedy } from "../../../pipeline/preflight.ts";
 import { connectMysql, type MysqlSession } from "../client.ts";
 import { columnProblems } from "../column-types.ts";
 import { targetTable } from "../foreign-rows.ts";
@@ -149,7 +149,7 @@ class RoundTrip {
         severity: "error",
         subject: twin.id,
         finding: `Rows of the tenant do not come through by ${road}: ${error.message}`,
-        remedy: error.problem.remedy,
+        remedy: preflightRemedy(error),
         rule: "W6",
       });
       return null;
