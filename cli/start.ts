@@ -9,7 +9,11 @@ export default command({
   summary: "Preflight, then starts to copy the tenant and to stream every later change.",
   options: z.object({
     ...moveRequestOptions,
-    name: z.string().min(1).optional().describe("The move's name; <manifest>-<tenant> where absent"),
+    name: z
+      .string()
+      .min(1)
+      .optional()
+      .describe("The move's name; <manifest>-<tenant> where absent. An aborted or closed one may begin again"),
   }),
   flags: { ...moveRequestFlags, name: "--name <move>" },
   async run({ api }, { name, ...request }) {

@@ -156,7 +156,6 @@ class Root {
         },
       }),
     });
-    void throttle.run(this.#closing.signal);
     const move: Move = new Move({
       journal,
       stores,
@@ -190,6 +189,7 @@ class Root {
           }),
         }),
     });
+    void throttle.run(AbortSignal.any([this.#closing.signal, move.life]));
     return move;
   }
 

@@ -73,6 +73,11 @@ export class Move {
     return { ...BLANK, ...(this.context.journal.move.details as Partial<MoveDetails>) };
   }
 
+  /** Aborts once nothing of this move is to run any more in this process. */
+  get life(): AbortSignal {
+    return this.#life.signal;
+  }
+
   get busy(): string | null {
     return this.#busy?.command ?? null;
   }
@@ -204,6 +209,7 @@ export class Move {
     const earlier = { ...BLANK, earlier: journal.move.generation };
     await this.#inOrder(() => journal.startAgain({ ...next, details: earlier as unknown as JsonObject }));
     await this.stop();
+    for (const { pair } of this.context.stores) await pair.close();
   }
 
   /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
