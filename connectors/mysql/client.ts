@@ -2,6 +2,7 @@ import mysql from "mysql2/promise";
 import { DrayError } from "../../pipeline/errors.ts";
 import { type LoadLink, LoadStream } from "./load-stream.ts";
 import { classifyMysqlError, mysqlError } from "./mysql-errors.ts";
+import { runPreparedWrite, type WriteLink, type WriteParameters } from "./prepared-write.ts";
 import { readBackStatement, SESSION_SETTINGS, SINK_SETTINGS, setStatement, settingsNotTaken } from "./session.ts";
 import { type PacketLink, SessionPackets } from "./session-packets.ts";
 import { SessionSocket } from "./session-socket.ts";
@@ -36,6 +37,7 @@ export type RawRow = readonly (Buffer | null)[];
 /** BIGINT, DECIMAL and the like come as text, temporals as MySQL's text. */
 export type TextRow = Readonly<Record<string, string | null>>;
 
+const PREPARED_STATEMENTS = 200;
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 
 /**
@@ -61,6 +63,8 @@ export async function connectMysql(address: MysqlAddress, options: ConnectOption
       bigNumberStrings: true,
       dateStrings: true,
       flags: ["+LOCAL_FILES"],
+      // The server has 16,382 for all its clients, and refuses everybody once they are used up.
+      maxPreparedStatements: PREPARED_STATEMENTS,
       connectTimeout: options.connectTimeoutMs ?? DEFAULT_CONNECT_TIMEOUT_MS,
       connectAttributes: { program_name: "drayage", ...options.attributes },
       ...(address.tls && {
@@ -169,6 +173,12 @@ export class MysqlSession {
     return writeResult(
       await this.#send(() => this.#written((inner, done) => inner.execute(sql, values, done)), signal),
     );
+  }
+
+  /** A prepared statement that writes rows, with bytes and NULLs as its parameters; the number of affected rows. */
+  async write(sql: string, parameters: WriteParameters, signal?: AbortSignal): Promise<number> {
+    const { connection: link } = this.#connection as unknown as { connection: WriteLink };
+    return await this.#send(() => runPreparedWrite(link, this.#packets.toPacket, sql, parameters), signal);
   }
 
   /** As `execute`, for a statement that returns rows. */

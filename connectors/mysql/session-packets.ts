@@ -50,6 +50,9 @@ export class SessionPackets {
     this.#Packet = Packet;
   }
 
+  /** A packet of mysql2's kind around `bytes`, which begin with room for its header. */
+  readonly toPacket = (bytes: Buffer): object => new this.#Packet(0, bytes, 0, bytes.length);
+
   /** The rows behind the column definitions that have just ended go to `onRow`, up to the result's end or error. */
   readRows(onRow: OnRowPacket): void {
     this.#onRowBehindNext = onRow;
@@ -117,7 +120,16 @@ export class SessionPackets {
       const parts = this.#parts;
       this.#parts = [];
       const whole = Buffer.concat([Buffer.alloc(HEADER_BYTES), ...parts]);
-      this.#whole({ bytes: whole, start: 0, end: whole.length, packets: parts.length, sequence, isShared: false });
+      // The first one's number is the packet's.
+      const first = (sequence - parts.length + 1) & 0xff;
+      this.#whole({
+        bytes: whole,
+        start: 0,
+        end: whole.length,
+        packets: parts.length,
+        sequence: first,
+        isShared: false,
+      });
       return;
     }
     this.#whole({ bytes, start, end, packets: 1, sequence, isShared });

@@ -22,7 +22,7 @@ export async function upsertRows(
       const row = rows[i] as CanonicalRow;
       for (const value of row) parameters.push(value);
     }
-    await session.execute(table.upsert(count), parameters, signal);
+    await session.write(table.upsert(count), parameters, signal);
     at += count;
   }
 }
@@ -42,7 +42,7 @@ export async function deleteKeys(
   for (let at = 0; at < keys.length; ) {
     const count = shape(keys, at, table.maxRows);
     const parameters = table.keyParameters(keys.slice(at, at + count));
-    const { affectedRows } = await session.execute(table.delete(count), parameters, signal);
+    const affectedRows = await session.write(table.delete(count), parameters, signal);
     deleted += affectedRows;
     // The count alone cannot tell a row that is gone from one that the guard spared.
     if (affectedRows < count && foreign === "refused") {

@@ -150,6 +150,49 @@ describeWithMysql("MySQL sessions", (mysql) => {
     expect(await one.executeQuery("SELECT ? AS a, CAST(? AS CHAR) AS b", ["x", 5])).toEqual([{ a: "x", b: "5" }]);
   });
 
+  test("A6: a written row's values are bytes and NULLs as they are, at every length, and errors keep the session", async () => {
+    await one.run(
+      `CREATE TEMPORARY TABLE ${schema}.dray_write (id INT PRIMARY KEY, a LONGBLOB, b VARCHAR(20) CHARACTER SET latin1)`,
+    );
+    const insert = (rows: number) => `INSERT INTO ${schema}.dray_write VALUES ${Array(rows).fill("(?,?,?)").join(",")}`;
+    const lengths = [0, 1, 23, 24, 250, 251, 65_535, 65_536, 1 << 20, (1 << 24) + 5];
+    const [limit] = await one.query("SELECT @@max_allowed_packet AS bytes");
+    const fitting = lengths.filter((length) => length + 1000 < Number(limit?.["bytes"]));
+    for (const [id, length] of fitting.entries()) {
+      const value = Buffer.alloc(length, Buffer.from([0, 255, 0x5c, 0x27]));
+      expect(await one.write(insert(1), [Buffer.from(String(id)), value, null])).toBe(1);
+      const [row] = await one.queryRaw(`SELECT a, b FROM ${schema}.dray_write WHERE id = ${id}`);
+      expect(Buffer.compare(row?.[0] as Buffer, value)).toBe(0);
+      expect(row?.[1]).toBeNull();
+    }
+    // More than eight parameters: the bitmap of NULLs has a second byte.
+    const many = Array.from({ length: 10 }, (_, i) => [Buffer.from(String(100 + i)), null, Buffer.from([0xe4])]).flat();
+    expect(await one.write(insert(10), many)).toBe(10);
+    expect(
+      await one.query(
+        `SELECT HEX(b) AS b, COUNT(*) AS n FROM ${schema}.dray_write WHERE id >= 100 AND a IS NULL GROUP BY b`,
+      ),
+    ).toEqual([{ b: "E4", n: "10" }]);
+    expect(await one.write(`DELETE FROM ${schema}.dray_write WHERE id = ?`, [Buffer.from("7000")])).toBe(0);
+    expect(await caught(one.write(insert(1), [Buffer.from("100"), null, null]))).toMatchObject({ code: "MYSQL_GUARD" });
+    expect(await caught(one.write(`DELETE FROM ${schema}.nowhere WHERE id = ?`, [null]))).toMatchObject({
+      code: "MYSQL_REFUSED",
+    });
+    await expect(one.write(insert(2), [null])).rejects.toThrow();
+    expect(await one.queryRaw("SELECT 7")).toEqual([[Buffer.from("7")]]);
+  });
+
+  test("a session keeps few statements prepared", async () => {
+    const prepared = async () => {
+      const [row] = await one.query(
+        "SELECT COUNT(*) AS n FROM performance_schema.prepared_statements_instances WHERE OWNER_THREAD_ID = PS_CURRENT_THREAD_ID()",
+      );
+      return Number(row?.["n"]);
+    };
+    for (let i = 0; i < 300; i++) await one.write(`DO ${i}, ?`, [null]);
+    expect(await prepared()).toBe(200);
+  });
+
   test("each row is handed over whole, at every length of a value and wherever a read of the socket ends", async () => {
     const lengths = [0, 1, 250, 251, 252, 65_535, 65_536, 1 << 20, (1 << 24) + 5];
     const [limit] = await one.query("SELECT @@max_allowed_packet AS bytes");
