@@ -136,13 +136,13 @@ export class ClashSearch {
   }
 
   async #pages(): Promise<void> {
-    const { context } = this.#options();
     let after: RawRow | null = null;
     let misses = 0;
     let unasked = this.#isPrimary && this.#index !== null ? 0 : Number.POSITIVE_INFINITY;
+    let next: Promise<readonly RawRow[]> | null = null;
     while (!this.#isFull) {
       this.#signal.throwIfAborted();
-      if (unasked <= 0) {
+      if (unasked <= 0 && next === null) {
         const stretch = await this.#freeStretch(after);
         if (stretch.free) {
           if (stretch.last === null) return;
@@ -152,17 +152,21 @@ export class ClashSearch {
         }
         unasked = STRETCH_PAGES * 2 ** Math.min(misses++, MOST_DOUBLINGS);
       }
-      const page: readonly RawRow[] = await pageOfTenant({
-        ...this.#options(),
-        columns: [...this.#keys, ...this.#columns],
-        after,
-        rows: context.limits.batchKeys,
-      });
-      await this.#lookUp(page);
-      if (page.length < context.limits.batchKeys) return;
+      const page: readonly RawRow[] = await (next ?? this.#page(after));
       after = page.at(-1) ?? null;
       unasked--;
+      const isLast = page.length < this.#context.limits.batchKeys;
+      // The source reads the next page while the target looks this one up.
+      next = isLast || unasked <= 0 ? null : this.#page(after);
+      next?.catch(() => {}); // awaited above, unless the search has ended
+      await this.#lookUp(page);
+      if (isLast) return;
     }
+  }
+
+  #page(after: RawRow | null): Promise<readonly RawRow[]> {
+    const columns = [...this.#keys, ...this.#columns];
+    return pageOfTenant({ ...this.#options(), columns, after, rows: this.#context.limits.batchKeys });
   }
 
   /** Whether the target has nobody's row among the tenant's next keys; `last` is null where there are no more. */

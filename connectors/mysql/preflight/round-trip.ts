@@ -1,11 +1,12 @@
 import { isDrayError } from "../../../pipeline/errors.ts";
 import { type Check, type Finding, preflightRemedy } from "../../../pipeline/preflight.ts";
+import { Chunks } from "../chunks.ts";
 import { connectMysql, type MysqlSession } from "../client.ts";
 import { columnProblems } from "../column-types.ts";
-import { targetTable } from "../foreign-rows.ts";
 import { grantSql, twinGrant } from "../grants.ts";
 import { ensureDraySchema } from "../installation.ts";
 import type { CanonicalRow } from "../row-codec.ts";
+import { SessionPool } from "../session-pool.ts";
 import type { TableSpec } from "../table-spec.ts";
 import { accountOf, grantLines } from "./accounts.ts";
 import { listed, liveTable, type MysqlPreflightContext } from "./context.ts";
@@ -45,10 +46,15 @@ class RoundTrip {
   readonly #twins: readonly Twin[];
   readonly #sessions: Partial<Record<Side, MysqlSession>> = {};
   readonly #findings: Finding[] = [];
+  readonly #pool: SessionPool;
+  readonly #chunks: Chunks;
 
   constructor(context: C, twins: readonly Twin[]) {
     this.#context = context;
     this.#twins = twins;
+    const attributes = { dray_role: "preflight" };
+    this.#pool = new SessionPool({ address: context.addresses.source, size: 1, attributes });
+    this.#chunks = new Chunks({ pool: this.#pool });
   }
 
   async run(signal: AbortSignal): Promise<readonly Finding[]> {
@@ -64,6 +70,7 @@ class RoundTrip {
       }
       return this.#findings;
     } finally {
+      await this.#pool.close();
       for (const session of Object.values(this.#sessions)) await session.close();
     }
   }
@@ -96,15 +103,11 @@ class RoundTrip {
   }
 
   async #travel(signal: AbortSignal): Promise<number> {
-    const { addresses, tenant } = this.#context;
+    const { addresses } = this.#context;
     const session = await this.#session("source", signal);
     const stream = await TwinStream.open({ address: addresses.source, session, twins: this.#twins }, signal);
     try {
-      const counts = new Map<string, number>();
-      for (const twin of this.#twins) {
-        const copied = await this.#told(twin, "copy into its twin", () => copySample(session, twin, tenant, signal));
-        if (copied) counts.set(twin.id, copied);
-      }
+      const counts = await this.#copySamples(session, signal);
       const streamed = await stream.rows(counts, signal);
       for (const twin of this.#twins) {
         const rows = streamed.get(twin.id);
@@ -116,22 +119,36 @@ class RoundTrip {
     }
   }
 
+  /** One commit, as each costs the source a sync of its log. */
+  async #copySamples(session: MysqlSession, signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
+    const counts = new Map<string, number>();
+    await session.run("START TRANSACTION", signal);
+    for (const twin of this.#twins) {
+      const copy = () => copySample(session, twin, this.#context.tenant, signal);
+      const copied = await this.#told(twin, "copy into its twin", copy);
+      if (copied) counts.set(twin.id, copied);
+    }
+    await session.run("COMMIT", signal);
+    return counts;
+  }
+
   async #compare(twin: Twin, streamed: readonly CanonicalRow[] | Error, signal: AbortSignal): Promise<void> {
-    const { addresses, tenant, guardedUpsert } = this.#context;
+    const { tenant, guardedUpsert } = this.#context;
     const sent = await digests(await this.#session("source", signal), "source", twin.spec, signal);
     const road = async (name: string, send: (target: MysqlSession) => Promise<void>) => {
       await this.#told(twin, name, async () => {
-        await send(await this.#session("target", signal));
         const target = await this.#session("target", signal);
-        const arrived = await digests(target, "target", twin.spec, signal);
-        const different = differingColumns(twin.spec, sent, arrived);
-        if (different === null || different.length > 0) this.#findings.push(this.#differs(twin, name, different));
-        await target.run(`DELETE FROM ${targetTable(twin.spec)}`, signal);
+        await target.run("START TRANSACTION", signal);
+        try {
+          await send(target);
+          const different = differingColumns(twin.spec, sent, await digests(target, "target", twin.spec, signal));
+          if (different === null || different.length > 0) this.#findings.push(this.#differs(twin, name, different));
+        } finally {
+          if (!target.isLost) await target.run("ROLLBACK", signal);
+        }
       });
     };
-    await road("SELECT and LOAD DATA", (target) =>
-      bySnapshot({ source: addresses.source, target, tenant }, twin, signal),
-    );
+    await road("SELECT and LOAD DATA", (target) => bySnapshot({ chunks: this.#chunks, target, tenant }, twin, signal));
     await road("binary log and guarded statement", async (target) => {
       if (streamed instanceof Error) throw streamed;
       await byStream({ target, tenant, upsert: guardedUpsert }, twin, streamed, signal);

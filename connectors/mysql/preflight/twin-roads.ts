@@ -3,14 +3,13 @@ import type { LaneId } from "../../../pipeline/entry.ts";
 import { DrayError } from "../../../pipeline/errors.ts";
 import { type BinlogEvent, EVENT } from "../binlog-events.ts";
 import { BinlogStream } from "../binlog-stream.ts";
-import { Chunks } from "../chunks.ts";
+import type { Chunks } from "../chunks.ts";
 import type { MysqlAddress, MysqlSession } from "../client.ts";
 import { sourceTable, targetTable } from "../foreign-rows.ts";
 import { quoteIdentifier } from "../identifier.ts";
 import { loadStatement } from "../load-text.ts";
 import { type CanonicalRow, decodeRow } from "../row-codec.ts";
 import { buildPlan, type RowPlan } from "../row-decoder.ts";
-import { SessionPool } from "../session-pool.ts";
 import { executedSet, freeServerId } from "../source-history.ts";
 import { isComplete, readRowsHeader, readTableMap, readTableMapName } from "../table-map.ts";
 import { type ColumnSpec, carriedColumns, keyColumns, type TableSpec } from "../table-spec.ts";
@@ -23,28 +22,22 @@ const TIMES = 2;
 
 /** The rows of a source twin as the copy carries them: read in chunks, written by LOAD DATA (A5). */
 export async function bySnapshot(
-  { source, target, tenant }: { readonly source: MysqlAddress; readonly target: MysqlSession; readonly tenant: string },
+  { chunks, target, tenant }: { readonly chunks: Chunks; readonly target: MysqlSession; readonly tenant: string },
   { spec, id }: Twin,
   signal: AbortSignal,
 ): Promise<void> {
-  const pool = new SessionPool({ address: source, size: 1, attributes: { dray_role: "preflight" } });
-  try {
-    const table = { id, root: spec.belonging.kind === "root", ordered: false, definition: spec };
-    const lane = { lane: "preflight" as LaneId, move: "preflight", tenant, tables: [table] };
-    const range = { table: id, pass: 0, after: null, upTo: null, announces: "end" as const };
-    const read = await new Chunks({ pool }).readRange(lane, range, signal);
-    const { body, rows } = read.encode(new Set());
-    if (rows === 0) return;
-    const loaded = await target.loadData(loadStatement(spec), body, signal);
-    if (loaded.rows !== rows || loaded.skipped > 0 || loaded.warnings > 0) {
-      throw new DrayError("VALUE_REFUSED", {
-        table: id,
-        reason: `of ${rows} rows LOAD DATA took ${loaded.rows}, skipped ${loaded.skipped} and warned ${loaded.warnings} times`,
-      });
-    }
-  } finally {
-    await pool.close();
-  }
+  const table = { id, root: spec.belonging.kind === "root", ordered: false, definition: spec };
+  const lane = { lane: "preflight" as LaneId, move: "preflight", tenant, tables: [table] };
+  const range = { table: id, pass: 0, after: null, upTo: null, announces: "end" as const };
+  const read = await chunks.readRange(lane, range, signal);
+  const { body, rows } = read.encode(new Set());
+  if (rows === 0) return;
+  const loaded = await target.loadData(loadStatement(spec), body, signal);
+  if (loaded.rows === rows && loaded.skipped === 0 && loaded.warnings === 0) return;
+  throw new DrayError("VALUE_REFUSED", {
+    table: id,
+    reason: `of ${rows} rows LOAD DATA took ${loaded.rows}, skipped ${loaded.skipped} and warned ${loaded.warnings} times`,
+  });
 }
 
 /** The same rows as the stream carried them: as parameters of the target's guarded statement (A1). */
