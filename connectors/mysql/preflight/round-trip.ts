@@ -14,7 +14,7 @@ import { definitionDifferences } from "./definitions.ts";
 import { holds, parseGrants } from "./privileges.ts";
 import { SIDES, type Side } from "./server-view.ts";
 import { bySnapshot, byStream, differingColumns, digests, TwinStream } from "./twin-roads.ts";
-import { copySample, createTwin, dropTwins, sweepTwins, type Twin, twinsOf } from "./twin-tables.ts";
+import { candidateCounts, copySample, createTwin, dropTwins, sweepTwins, type Twin, twinsOf } from "./twin-tables.ts";
 
 type C = MysqlPreflightContext;
 const ID = "mysql.round-trip";
@@ -122,9 +122,11 @@ class RoundTrip {
   /** One commit, as each costs the source a sync of its log. */
   async #copySamples(session: MysqlSession, signal: AbortSignal): Promise<ReadonlyMap<string, number>> {
     const counts = new Map<string, number>();
+    const candidates = await candidateCounts(session, this.#twins, signal);
     await session.run("START TRANSACTION", signal);
     for (const twin of this.#twins) {
-      const copy = () => copySample(session, twin, this.#context.tenant, signal);
+      const rows = candidates.get(twin.id) ?? 1;
+      const copy = () => copySample(session, { twin, tenant: this.#context.tenant, rows }, signal);
       const copied = await this.#told(twin, "copy into its twin", copy);
       if (copied) counts.set(twin.id, copied);
     }

@@ -14,7 +14,7 @@ const PREFIX = "twin_";
 /** A preflight that crashed leaves its twins; one that runs is done with its own long before. */
 const LEFT_OVER_MINUTES = 5;
 /** Rows at each end of the tenant's keys among which the extremes are looked for, less where rows are large. */
-const MOST_CANDIDATES = 250;
+const MOST_CANDIDATES = 100;
 const FEWEST_CANDIDATES = 8;
 const CANDIDATE_BYTES = 2 * 1024 * 1024;
 const ORDINARY_ROWS = 8;
@@ -59,30 +59,40 @@ export async function sweepTwins(session: MysqlSession, draySchema: string, sign
   if (names.length > 0) await session.run(`DROP TABLE IF EXISTS ${names.join(", ")}`, signal);
 }
 
+/** Rows at each end of a tenant's keys that are worth looking at, by the twin's id. */
+export async function candidateCounts(
+  session: MysqlSession,
+  twins: readonly Twin[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, number>> {
+  const schemas = [...new Set(twins.map(({ original }) => original.schema))];
+  const rows = await session.executeQuery<{ id: string; bytes: string | null }>(
+    `SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) AS id, AVG_ROW_LENGTH AS bytes FROM information_schema.TABLES
+      WHERE TABLE_SCHEMA IN (${schemas.map(() => "?").join(", ")})`,
+    schemas,
+    signal,
+  );
+  const bytes = new Map(rows.map((row) => [row.id, Math.max(1, Number(row.bytes ?? 1))]));
+  const fitting = (id: string) => Math.floor(CANDIDATE_BYTES / (bytes.get(id) ?? 1));
+  return new Map(twins.map(({ id }) => [id, Math.max(FEWEST_CANDIDATES, Math.min(MOST_CANDIDATES, fitting(id)))]));
+}
+
 /**
- * Copies a few of the tenant's rows into the source's twin, on the server itself: of some hundred at both ends of its
+ * Copies a few of the tenant's rows into the source's twin, on the server itself: of a hundred at each end of its
  * keys those with the shortest and the longest, the lowest and the highest value and a NULL of each column, and a
  * handful more. Locks nothing of the original, as READ COMMITTED reads. Returns how many.
  */
 export async function copySample(
   session: MysqlSession,
-  twin: Twin,
-  tenant: string,
+  { twin, tenant, rows }: { readonly twin: Twin; readonly tenant: string; readonly rows: number },
   signal: AbortSignal,
 ): Promise<number> {
   const { original, spec } = twin;
-  const [size] = await session.executeQuery<{ bytes: string | null }>(
-    "SELECT AVG_ROW_LENGTH AS bytes FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-    [original.schema, original.name],
-    signal,
-  );
-  const fitting = Math.floor(CANDIDATE_BYTES / Math.max(1, Number(size?.bytes ?? 1)));
-  const candidates = Math.max(FEWEST_CANDIDATES, Math.min(MOST_CANDIDATES, fitting));
   const names = carriedColumns(spec).map((column) => quoteIdentifier(column.name));
   const keys = keyColumns(original).map((column) => quoteIdentifier(column.name));
   const { affectedRows } = await session.run(
     `INSERT INTO ${sourceTable(spec)} (${names.join(", ")})
-      WITH candidate AS (${candidateRows(original, tenant, candidates)}), chosen AS (${chosenKeys(original)})
+      WITH candidate AS (${candidateRows(original, tenant, rows)}), chosen AS (${chosenKeys(original)})
       SELECT ${names.map((name) => `t.${name}`).join(", ")} FROM chosen STRAIGHT_JOIN ${sourceTable(original)} t
           ON ${keys.map((name, i) => `t.${name} = chosen.k${i}`).join(" AND ")}
        WHERE ${tenantPredicate(original, tenant, "t")}`,
