@@ -76,7 +76,7 @@ export function preflightRemedy(error: unknown): string {
   if (!isDrayError(error)) return MEND;
   const { retry, remedy } = error.problem;
   if (retry === "backoff") {
-    return "Preflight does not try again by itself: see that the named server runs, can be reached and takes statements, then run preflight again.";
+    return "Preflight does not try again by itself: see that the named server runs, answers at this address and takes statements, then run preflight again.";
   }
   return /`dray (?:retry|recopy|skip|resume)/.test(remedy) ? MEND : remedy;
 }
