@@ -75,6 +75,8 @@ function streaming(lane: LaneRuntime): Judged {
   if (feed === null || feed.state === "connecting" || feed.state === "stopped") {
     return { verdict: "no", value: feed?.reason ?? waiting[0] ?? "capture is not connected", limit: null };
   }
+  // The phase follows a moment later.
+  if (!lane.isCopied) return { verdict: "no", value: "tables are being copied", limit: null };
   return { verdict: "yes", value: feed.state, limit: null };
 }
 

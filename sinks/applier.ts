@@ -10,6 +10,7 @@ import { Barriers } from "./barriers.ts";
 import { type Batch, type BatchLimits, nextBatch } from "./batch.ts";
 import { EntryFeed, type ReadyEntry } from "./entry-feed.ts";
 import { InFlight } from "./in-flight.ts";
+import { LookAhead } from "./look-ahead.ts";
 import type { AppliedRange, LaneSink, Progress } from "./sink.ts";
 import { WaitReasons } from "./wait-reasons.ts";
 import { Wakeup } from "./wakeup.ts";
@@ -62,6 +63,7 @@ export class Applier {
   readonly #moved = new Wakeup();
   readonly #skipped = new Set<number>();
   readonly #watermark: Watermark;
+  readonly #lookAhead: LookAhead;
   #feed: EntryFeed | null = null;
   /** Ranges that the target has above its watermark, and the last seq of them. */
   #holes: readonly AppliedRange[] = [];
@@ -75,7 +77,10 @@ export class Applier {
     this.#options = options;
     this.#limits = { ...LIMITS, ...options.limits };
     this.#inFlight = new InFlight(options.sink);
-    const { sink, clock, probe, onApplied } = options;
+    const { log, lane, chunkStore, sink, clock, probe, onApplied } = options;
+    const peek = (index: number) => this.#feed?.peek(index);
+    const isSkipped = (seq: number) => this.#skipped.has(seq);
+    this.#lookAhead = new LookAhead({ log, lane, chunkStore, peek, isSkipped });
     const reasons = this.#reasons;
     this.#watermark = new Watermark({ sink, clock, probe, reasons, onApplied: (header) => onApplied?.(header) });
   }
@@ -248,7 +253,10 @@ export class Applier {
         async (attempt) => {
           // A8: the last attempt's outcome may be unknown, and only the target knows it.
           if (attempt > 1 && (await this.#hasApplied(batch, cut))) return;
-          await this.#send(batch, cut);
+          await this.#send(batch, cut).catch(async (error: unknown) => {
+            if (isDrayError(error, "GUARD_CONTENDED")) await this.#lookAhead.search(lastOf(batch).anchor, cut);
+            throw error;
+          });
         },
         { signal: cut, onRetry: this.#reasons.retrying(name) },
       );
@@ -261,6 +269,7 @@ export class Applier {
     } finally {
       this.#reasons.clear(name);
       this.#inFlight.remove(batch.footprint);
+      if (this.#inFlight.count === 0) this.#lookAhead.clear();
       this.#moved.notify();
     }
   }
@@ -269,24 +278,16 @@ export class Applier {
     const { sink } = this.#options;
     const head = batch.entries[0] as ReadyEntry;
     const { seq, nonce, detail } = head.header;
+    const { last } = rangeOf(batch);
+    const changedLater = (table: string, key: string) => this.#lookAhead.changedLater({ table, key }, last);
     if (detail.kind === "chunk" && head.chunk) {
       const { leftOut, rows: body } = head.chunk;
       const { range, rows } = detail;
-      return sink.applyChunk({ seq, nonce, range, leftOut, body, rows, changedLater: this.#changedLater }, signal);
+      return sink.applyChunk({ seq, nonce, range, leftOut, body, rows, changedLater }, signal);
     }
     const changes = batch.entries.map((entry) => entry.changes);
-    return sink.applyChanges({ seqs: rangeOf(batch), changes, changedLater: this.#changedLater }, signal);
+    return sink.applyChanges({ seqs: rangeOf(batch), changes, changedLater }, signal);
   }
-
-  /** A8: asked while a unit is under way, so that whatever shares a key with it still waits in the queue. */
-  readonly #changedLater = (table: string, key: string): boolean => {
-    for (let at = 0; ; at++) {
-      const entry = this.#feed?.peek(at);
-      if (!entry) return false;
-      if (this.#skipped.has(entry.header.seq)) continue;
-      if (entry.changes.some((change, i) => change.table === table && entry.keys[i] === key)) return true;
-    }
-  };
 
   async #hasApplied(batch: Batch, signal: AbortSignal): Promise<boolean> {
     const { watermark, applied } = await this.#options.sink.progress(signal);
@@ -352,6 +353,10 @@ export class Applier {
 
 function rangeOf(batch: Batch): AppliedRange {
   const first = (batch.entries[0] as ReadyEntry).header;
-  const last = (batch.entries.at(-1) as ReadyEntry).header;
+  const last = lastOf(batch).header;
   return { first: first.seq, last: last.seq, nonce: first.nonce };
+}
+
+function lastOf(batch: Batch): ReadyEntry {
+  return batch.entries.at(-1) as ReadyEntry;
 }

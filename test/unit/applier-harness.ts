@@ -40,7 +40,9 @@ function draft(detail: EntryDraft["detail"], body: Uint8Array, coverage = NO_COV
 }
 
 export function changesEntry(...changes: string[]): EntryDraft {
-  return draft({ kind: "changes", tables: {}, endsTransaction: true }, encodeChanges(changes.map(change)));
+  const all = changes.map(change);
+  const tables = Object.fromEntries(all.map(({ table }) => [table, { insert: 0, update: 1, delete: 0 }]));
+  return draft({ kind: "changes", tables, endsTransaction: true }, encodeChanges(all));
 }
 
 export function chunkEntry(at: KeyRange): EntryDraft {

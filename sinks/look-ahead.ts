@@ -1,0 +1,100 @@
+import { decodeChanges } from "../pipeline/change-codec.ts";
+import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
+import type { LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
+import { openBody } from "../pipeline/entry-codec.ts";
+import { isDrayError } from "../pipeline/errors.ts";
+import { keyText } from "../pipeline/key-text.ts";
+import type { ChangeLog } from "../pipeline/log/log.ts";
+import type { ReadyEntry } from "./entry-feed.ts";
+
+export type LookAheadOptions = {
+  readonly log: ChangeLog;
+  readonly lane: LaneId;
+  readonly chunkStore: ChunkStore;
+  /** What has been read and not been taken yet, in order. */
+  readonly peek: (index: number) => ReadyEntry | undefined;
+  readonly isSkipped: (seq: number) => boolean;
+};
+
+type Wanted = { readonly table: string; readonly key: string };
+
+/**
+ * Whether the log changes a row again behind a unit that another move's row keeps waiting (A8). What has been read
+ * already is looked at in the call; what lies beyond, by `search`, outside of any transaction, and each entry once.
+ */
+export class LookAhead {
+  readonly #options: LookAheadOptions;
+  readonly #wanted = new Map<string, Wanted>();
+  /** The latest change that a search has found of a row. */
+  readonly #found = new Map<string, number>();
+  #searched: LogAnchor | null = null;
+
+  constructor(options: LookAheadOptions) {
+    this.#options = options;
+  }
+
+  /** Asked while the unit that ends at `seq` is under way, so that whatever shares a key with it is still queued. */
+  changedLater({ table, key }: Wanted, seq: number): boolean {
+    const { peek, isSkipped } = this.#options;
+    const id = `${table} ${key}`;
+    const found = this.#found.get(id);
+    if (found !== undefined && found > seq && !isSkipped(found)) return true;
+    for (let at = 0; ; at++) {
+      const entry = peek(at);
+      if (!entry) break;
+      if (isSkipped(entry.header.seq)) continue;
+      if (entry.changes.some((change, i) => change.table === table && entry.keys[i] === key)) return true;
+    }
+    if (!this.#wanted.has(id)) this.#searched = null;
+    this.#wanted.set(id, { table, key });
+    return false;
+  }
+
+  /** Reads on from the unit's last entry to the log's end of now; the next time from there. */
+  async search(last: LogAnchor, signal: AbortSignal): Promise<void> {
+    if (this.#wanted.size === 0) return;
+    const { log, lane } = this.#options;
+    const { lastSeq } = await log.stats(lane);
+    const after = this.#searched ?? last;
+    if (lastSeq === null || lastSeq <= after.seq) return;
+    const stop = new AbortController();
+    try {
+      for await (const batch of log.read({ lane, after, signal: AbortSignal.any([signal, stop.signal]) })) {
+        for (const entry of batch) {
+          const { epoch, nonce, seq, detail } = entry.header;
+          if (detail.kind === "epoch") continue;
+          await this.#look(entry);
+          this.#searched = { offset: entry.offset, epoch, nonce, seq };
+          if (seq >= lastSeq) return;
+        }
+      }
+    } finally {
+      stop.abort(new Error("looked far enough"));
+    }
+  }
+
+  /** Nothing waits any more. */
+  clear(): void {
+    this.#wanted.clear();
+    this.#found.clear();
+    this.#searched = null;
+  }
+
+  async #look(entry: LogEntry): Promise<void> {
+    const { seq, detail } = entry.header;
+    if (detail.kind !== "changes") return;
+    const wanted = [...this.#wanted].filter(([, { table }]) => table in detail.tables);
+    if (wanted.length === 0) return;
+    const body = await openBody(entry, this.#options.chunkStore).catch((error: unknown) => {
+      // Met again, and made up for, when its turn comes.
+      if (isDrayError(error, "CHUNK_LOST") || isDrayError(error, "CHUNK_DAMAGED")) return null;
+      throw error;
+    });
+    if (body === null) return;
+    const changes = decodeChanges(body);
+    for (const [id, { table, key }] of wanted) {
+      const isChanged = changes.some((change) => change.table === table && keyText(change.key) === key);
+      if (isChanged) this.#found.set(id, seq);
+    }
+  }
+}
