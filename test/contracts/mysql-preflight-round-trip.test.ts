@@ -1,4 +1,8 @@
 import { expect, test } from "vitest";
+import { connectMysql } from "../../connectors/mysql/client.ts";
+import { TwinStream } from "../../connectors/mysql/preflight/twin-roads.ts";
+import { twinsOf } from "../../connectors/mysql/preflight/twin-tables.ts";
+import { buildTableSpec, readTables } from "../../connectors/mysql/schema-reader.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
 import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
@@ -121,6 +125,23 @@ describeWithMysql("W6: the tenant's rows there and back over twin tables", (mysq
     await system.preflight();
     // Another preflight may be using the one that was made just now.
     expect(await twins(system)).toEqual(["source twin_ba9876543210_0", "target twin_ba9876543210_0"]);
+  });
+
+  test("W6: rows that never come in the binary log are not waited for without end", async () => {
+    await using scratch = await scratchSystem(mysql);
+    const { system } = scratch;
+    const session = await connectMysql(system.address.source, { side: "source" });
+    const table = (await readTables(session, system.names.source)).find(({ name }) => name === "orders");
+    if (!table) throw new Error("no table orders");
+    const spec = buildTableSpec(table, { belonging: { kind: "column", column: "tenant_id" }, targetSchema: "x" });
+    const twins = twinsOf([spec], { source: system.names.dray, target: system.names.dray });
+    const { signal } = new AbortController();
+    const stream = await TwinStream.open({ address: system.address.source, session, twins, withinMs: 300 }, signal);
+    const counts = new Map(twins.map(({ id }) => [id, 1]));
+    await expect(stream.rows(counts, signal)).rejects.toThrow(/did not come in the binary log within 300 ms/);
+    expect(await stream.rows(new Map(), signal)).toEqual(new Map());
+    await stream.close();
+    await session.close();
   });
 
   test("W6: the roads are not taken where the definitions differ already", async () => {

@@ -59,7 +59,12 @@ export type TwinStreamOptions = {
   readonly address: MysqlAddress;
   readonly session: MysqlSession;
   readonly twins: readonly Twin[];
+  /** How long the rows may take to come once they are committed. */
+  readonly withinMs?: number;
 };
+
+/** A server may have to read through a binary log of a GiB to where the reader begins. */
+const WITHIN_MS = 10_000;
 
 /** A reader of the source's binlog from now on, for the twins' rows alone. */
 export class TwinStream {
@@ -69,22 +74,29 @@ export class TwinStream {
   readonly #rows = new Map<string, CanonicalRow[]>();
   readonly #refused = new Map<string, Error>();
   readonly #schema: string;
+  readonly #withinMs: number;
   readonly #failed = Promise.withResolvers<never>();
   #arrived: (() => void) | null = null;
 
-  static async open({ address, session, twins }: TwinStreamOptions, signal: AbortSignal): Promise<TwinStream> {
+  static async open(
+    { address, session, twins, withinMs = WITHIN_MS }: TwinStreamOptions,
+    signal: AbortSignal,
+  ): Promise<TwinStream> {
     const completed = await executedSet(session, signal);
-    return new TwinStream({ address, twins, completed: `${completed}`, serverId: await freeServerId(session, signal) });
+    const serverId = await freeServerId(session, signal);
+    return new TwinStream({ address, twins, withinMs, completed: `${completed}`, serverId });
   }
 
   private constructor(options: {
     readonly address: MysqlAddress;
     readonly twins: readonly Twin[];
+    readonly withinMs: number;
     readonly completed: string;
     readonly serverId: number;
   }) {
     const { address, twins, completed, serverId } = options;
     this.#schema = twins[0]?.spec.schema ?? "";
+    this.#withinMs = options.withinMs;
     this.#specs = new Map(twins.map((twin) => [twin.spec.name, twin]));
     this.#failed.promise.catch(() => {}); // whoever waits meets it
     this.#stream = new BinlogStream({
@@ -103,8 +115,11 @@ export class TwinStream {
     signal: AbortSignal,
   ): Promise<ReadonlyMap<string, readonly CanonicalRow[] | Error>> {
     const aborted = Promise.withResolvers<never>();
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
+    const late = AbortSignal.timeout(this.#withinMs);
+    const either = AbortSignal.any([signal, late]);
+    const why = `rows committed in ${this.#schema} did not come in the binary log within ${this.#withinMs} ms: see its format, its filters and its lag`;
+    const onAbort = () => aborted.reject(signal.aborted ? signal.reason : new Error(why));
+    either.addEventListener("abort", onAbort, { once: true });
     aborted.promise.catch(() => {}); // raced below
     try {
       signal.throwIfAborted();
@@ -117,7 +132,7 @@ export class TwinStream {
       }
       return new Map([...counts.keys()].map((id) => [id, this.#refused.get(id) ?? this.#rows.get(id) ?? []]));
     } finally {
-      signal.removeEventListener("abort", onAbort);
+      either.removeEventListener("abort", onAbort);
     }
   }
 
