@@ -104,7 +104,10 @@ function tlsField({ readFile }: SecretSource) {
   return z
     .strictObject({
       ca: z.string().min(1).optional().describe("The authority's PEM file; the system's own where absent"),
-      verify: z.boolean().default(true).describe("false accepts any certificate; true asks for the authority, not for the host's name"),
+      verify: z
+        .boolean()
+        .default(true)
+        .describe("false accepts any certificate; true asks for the authority, not for the host's name"),
     })
     .transform((entry, context): TlsConfig => {
       let ca: string | null = null;
