@@ -55,6 +55,11 @@ export const PROBLEMS = {
     retry: "backoff",
     remedy: "The connection broke inside a commit; the target is asked what it holds. Nothing to do.",
   },
+  TARGET_CHANGED: {
+    retry: "never",
+    remedy:
+      "Another server, or the same after a restart, answers there; the lane asks it where it stands. Nothing to do.",
+  },
   TARGET_REFUSED: {
     retry: "never",
     remedy: "The target refused a statement for good, as named; mend it there, then `dray retry`.",

@@ -5,6 +5,7 @@ import type { Clock } from "../../pipeline/clock.ts";
 import { CopyPace } from "../../pipeline/copy-pace.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
 import type { Position, TableCounts } from "../../pipeline/entry.ts";
+import { isDrayError } from "../../pipeline/errors.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
 import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
@@ -221,8 +222,18 @@ export class LaneRuntime implements AttemptLane {
   }
 
   async #applied(place: MarkPlace, signal: AbortSignal): Promise<Drained> {
-    const { applier } = await this.#apply.wait(signal);
-    await applier.whenWatermark(place.header.seq, signal);
+    for (let isReached = false; !isReached; ) {
+      const { applier } = await this.#apply.wait(signal);
+      isReached = await applier.whenWatermark(place.header.seq, signal).then(
+        () => true,
+        async (error) => {
+          // The applier that comes after it takes up where the target stands.
+          if (!isDrayError(error, "TARGET_CHANGED")) throw error;
+          await this.#options.clock.sleep(5, signal);
+          return false;
+        },
+      );
+    }
     return { place, lastChangeSeq: this.#capture.capture?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
   }
 

@@ -3,8 +3,10 @@ import { withBackoff } from "../../pipeline/backoff.ts";
 import type { LaneId } from "../../pipeline/entry.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 
+/** Which server, and since when: what one life of it had committed, the next may have lost. */
+export type ServerLife = { readonly uuid: string; readonly startedAtS: number };
 /** How a session of an applier is told from any other after restarts and reused ids (A7). */
-type StoredConnection = { readonly uuid: string; readonly startedAtS: number; readonly id: number };
+type StoredConnection = ServerLife & { readonly id: number };
 
 /** The server gives its uptime in whole seconds. */
 const START_TOLERANCE_S = 2;
@@ -93,7 +95,7 @@ export class AppliersRow {
     signal: AbortSignal,
   ): Promise<void> {
     if (stored.length === 0) return;
-    const startedAtS = await serverStart(session, signal);
+    const life = await serverLife(session, signal);
     const attributes = "performance_schema.session_account_connect_attrs";
     const living = await session.executeQuery(
       `SELECT l.PROCESSLIST_ID AS id FROM ${attributes} l JOIN ${attributes} e USING (PROCESSLIST_ID)
@@ -101,9 +103,8 @@ export class AppliersRow {
       [this.#lane, String(epoch)],
       signal,
     );
-    for (const { uuid, startedAtS: since, id } of stored) {
-      const same = uuid === session.serverUuid && Math.abs(since - startedAtS) <= START_TOLERANCE_S;
-      if (!same || !living.some((row) => Number(row["id"]) === id)) continue;
+    for (const { id, ...its } of stored) {
+      if (!isSameLife(its, life) || !living.some((row) => Number(row["id"]) === id)) continue;
       // It may have gone between the look and the KILL; what it holds is waited for below either way.
       await session.run(`KILL CONNECTION ${Math.trunc(id)}`, signal).catch((error: unknown) => {
         if (!isDrayError(error, "MYSQL_REFUSED")) throw error;
@@ -121,6 +122,14 @@ export class AppliersRow {
     }>(sql, [this.#lane], signal);
     return row;
   }
+}
+
+export async function serverLife(session: MysqlSession, signal: AbortSignal): Promise<ServerLife> {
+  return { uuid: session.serverUuid, startedAtS: await serverStart(session, signal) };
+}
+
+export function isSameLife(one: ServerLife, other: ServerLife): boolean {
+  return one.uuid === other.uuid && Math.abs(one.startedAtS - other.startedAtS) <= START_TOLERANCE_S;
 }
 
 async function serverStart(session: MysqlSession, signal: AbortSignal): Promise<number> {

@@ -4,7 +4,7 @@ import type { LaneId } from "../../pipeline/entry.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { LaneSink, LaneTarget, RemovedRows, Sink } from "../sink.ts";
-import { AppliersRow } from "./applier-epoch.ts";
+import { AppliersRow, isSameLife, serverLife } from "./applier-epoch.ts";
 import { removeTenantRows } from "./cleanup.ts";
 import { LaneBook } from "./lane-book.ts";
 import { LaneTransaction } from "./lane-transaction.ts";
@@ -39,22 +39,26 @@ export class MysqlSink implements Sink {
     const { address, draySchema: schema, clock, probe, sessions = DEFAULT_SESSIONS } = this.#options;
     const { lane } = target;
     const appliers = new AppliersRow({ schema, lane });
-    const { epoch, load } = await this.#once(async (session) => {
+    const { epoch, load, life } = await this.#once(async (session) => {
       const onRetry = (error: Error) => this.#options.onRetry?.(error);
+      const since = await serverLife(session, signal);
       const raised = await appliers.raise(session, target.lastEpoch ?? null, signal, onRetry);
       await new LaneBook(schema).record(session, target, signal);
-      return { epoch: raised, load: await loadSupport(session, signal) };
+      return { epoch: raised, load: await loadSupport(session, signal), life: since };
     }, signal);
     await probe("apply.after-epoch", { lane, epoch });
     const living = new Set<MysqlSession>();
     let registering: Promise<unknown> = Promise.resolve();
-    const onConnected = (session: MysqlSession, until: AbortSignal): Promise<void> => {
+    const onConnected = async (session: MysqlSession, until: AbortSignal): Promise<void> => {
+      // A8: a failover, or a crash, may have lost what this lane has seen committed; only an opening asks for that.
+      if (!isSameLife(life, await serverLife(session, until)))
+        throw new DrayError("TARGET_CHANGED", { server: session.server, lane, epoch });
       for (const other of living) if (other.isLost) living.delete(other);
       living.add(session);
       // One after the other, so that an older list never replaces a newer one.
       const mine = registering.then(() => appliers.register(session, epoch, [...living], until));
       registering = mine.catch(() => {});
-      return mine;
+      await mine;
     };
     const attributes = { dray_lane: lane, dray_epoch: String(epoch) };
     const writers = new SinkSessions({ address, size: sessions, attributes, clock, onConnected });

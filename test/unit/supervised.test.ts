@@ -68,6 +68,24 @@ test("whom nobody waits for any more is tried with growing pauses again", async 
   expect(tries).toBe(later);
 });
 
+test("A8: what stood on a target that is another by now is opened anew, and nobody is needed", async () => {
+  const stopped: unknown[] = [];
+  let opened = 0;
+  part = new Supervised<string>({
+    clock: systemClock,
+    run: async (signal, ready) => {
+      ready(`opened ${++opened}`);
+      if (opened < 3) throw new DrayError("TARGET_CHANGED", { server: "here" });
+      await systemClock.sleep(3_600_000, signal);
+    },
+    onStopped: (error) => stopped.push(error),
+  });
+  part.start();
+  await expect.poll(() => part?.part).toBe("opened 3");
+  expect(stopped).toEqual([]);
+  expect(part.retrying).toBeNull();
+});
+
 test("it ends in the middle of a pause", async () => {
   const supervised = open(1_000);
   supervised.start();

@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RowDataPacket } from "mysql2/promise";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import type { MoveSettings } from "../../cutover/move-context.ts";
 import type { MoveStatus } from "../../cutover/move-service.ts";
 import type { ServerConfig } from "../../cutover/server-settings.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
-import type { ProbeName } from "../../pipeline/probe.ts";
+import type { Probe, ProbeName } from "../../pipeline/probe.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { differences, ledgerProblems } from "./world/compare.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
@@ -41,14 +42,15 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
   });
   afterAll(() => all?.close());
 
-  async function begin(): Promise<void> {
+  async function begin(settings: Partial<MoveSettings> = {}): Promise<void> {
     const homes = { acme: "a", ACME: "a", delta: "b" } as const;
     world = await World.create({ servers, kind: "text", homes, rows: 150, workers: 3 });
     const installation = world.installation();
     draySchema = installation.draySchema;
     onProbe = () => {};
     config = world.config(installation);
-    driver = await LocalDriver.open({ config, manifest: world.manifest(), probe: (name) => onProbe(name) });
+    const probe: Probe = (name) => onProbe(name);
+    driver = await LocalDriver.open({ config, manifest: world.manifest(), probe, settings });
     traffic = world.traffic({ seed: 13, workers: 3, pauseMs: 15 });
     traffic.start();
     await driver.start(TENANT);
@@ -245,6 +247,24 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
     expect(failed).toMatchObject({ outcome: "aborted", reason: expect.stringContaining("DIVERGED") });
     expect((await driver.status()).attempt).toMatchObject({ decidedIn: "target" });
     await expectDivergedAndMended();
+  });
+
+  test("A2, L7: a target that loses commits goes on from where its own rows stand", async () => {
+    // What it has to take again must not have left the log.
+    await begin({ keepAppliedMs: 600_000 });
+    await phase(driver, "streaming");
+    const copy = await copyOf("b");
+    await expectTaken(100);
+    const lost = (await driver.status()).lanes[0]?.watermark ?? 0;
+    await failBackTo(copy, "b");
+    await expectTaken(0);
+    expect((await driver.status()).lanes[0]?.watermark).toBeGreaterThan(lost);
+    expectUndisturbed(await phase(driver, "streaming"));
+    world.heldAtTarget.add(TENANT);
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await traffic.stop();
+    expect(await differences(world, TENANT)).toEqual([]);
+    expect(await ledgerProblems(world, "a", [TENANT])).toEqual([]);
   });
 
   /** So many more are acknowledged, and the target has them. */
