@@ -15,7 +15,7 @@ import type {
 
 const SMALLEST_BUFFER_BYTES = 256 * 1024;
 const SPARE_BYTES = 16 * 1024 * 1024;
-/** It makes next to no objects; without a limit V8 gives it as much room as the main thread. */
+/** It makes next to no objects; without a limit the engine gives it as much room as the main thread. */
 const YOUNG_MEBIBYTES = 8;
 
 type Asked = { readonly resolve: (answer: unknown) => void; readonly reject: (error: DrayError) => void };
