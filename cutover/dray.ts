@@ -38,7 +38,7 @@ export type Dray = { readonly service: DrayService; close(): Promise<void> };
 
 const SETTINGS: Omit<MoveSettings, "heartbeatMs" | "keepAppliedMs"> = {
   parallelRanges: 3,
-  chunkBudget: { rows: 5_000, bytes: 4 * 1024 * 1024 },
+  chunkBudget: { rows: 20_000, bytes: 4 * 1024 * 1024 },
   routePatienceMs: 15_000,
 };
 

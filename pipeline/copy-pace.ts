@@ -1,8 +1,8 @@
 import type { Throttle } from "./throttle.ts";
 
 /** A few chunks for each of the target's sessions: enough that it never waits for the source. */
-const AHEAD_BYTES = 16 * 1024 * 1024;
-const AGAIN_BELOW_BYTES = 12 * 1024 * 1024;
+const AHEAD_BYTES = 24 * 1024 * 1024;
+const AGAIN_BELOW_BYTES = 16 * 1024 * 1024;
 const HOLDER = "target";
 const MEBIBYTE = 1024 * 1024;
 

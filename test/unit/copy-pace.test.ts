@@ -8,13 +8,13 @@ const MIB = 1024 * 1024;
 test("W8: the snapshot waits while the target is far behind with what was copied, and no longer", () => {
   const throttle = new Throttle({ clock: systemClock, probes: [] });
   const pace = new CopyPace({ throttle });
-  for (let seq = 1; seq <= 15; seq++) pace.appended(seq, MIB);
+  for (let seq = 1; seq <= 23; seq++) pace.appended(seq, MIB);
   expect(throttle.reasons).toEqual([]);
-  pace.appended(16, MIB);
-  expect(throttle.reasons).toEqual(["snapshot: the target is 16 MiB of copied rows behind"]);
-  pace.applied(4);
+  pace.appended(24, MIB);
+  expect(throttle.reasons).toEqual(["snapshot: the target is 24 MiB of copied rows behind"]);
+  pace.applied(8);
   expect(throttle.reasons).toHaveLength(1);
-  pace.applied(5);
+  pace.applied(9);
   expect(throttle.reasons).toEqual([]);
   // Told of after it was applied: nothing is behind.
   pace.applied(40);
