@@ -28,6 +28,8 @@ export class LookAhead {
   /** The latest change that a search has found of a row. */
   readonly #found = new Map<string, number>();
   #searched: LogAnchor | null = null;
+  /** Of the searches under way only one that began in this round may say how far was searched: it looked for all. */
+  #round = 0;
 
   constructor(options: LookAheadOptions) {
     this.#options = options;
@@ -45,7 +47,10 @@ export class LookAhead {
       if (isSkipped(entry.header.seq)) continue;
       if (entry.changes.some((change, i) => change.table === table && entry.keys[i] === key)) return true;
     }
-    if (!this.#wanted.has(id)) this.#searched = null;
+    if (!this.#wanted.has(id)) {
+      this.#searched = null;
+      this.#round++;
+    }
     this.#wanted.set(id, { table, key });
     return false;
   }
@@ -54,7 +59,9 @@ export class LookAhead {
   async search(last: LogAnchor, signal: AbortSignal): Promise<void> {
     if (this.#wanted.size === 0) return;
     const { log, lane } = this.#options;
+    const round = this.#round;
     const { lastSeq } = await log.stats(lane);
+    if (round !== this.#round) return await this.search(last, signal);
     const after = this.#searched ?? last;
     if (lastSeq === null || lastSeq <= after.seq) return;
     const stop = new AbortController();
@@ -64,7 +71,7 @@ export class LookAhead {
           const { epoch, nonce, seq, detail } = entry.header;
           if (detail.kind === "epoch") continue;
           await this.#look(entry);
-          this.#searched = { offset: entry.offset, epoch, nonce, seq };
+          if (round === this.#round) this.#searched = { offset: entry.offset, epoch, nonce, seq };
           if (seq >= lastSeq) return;
         }
       }
@@ -78,6 +85,7 @@ export class LookAhead {
     this.#wanted.clear();
     this.#found.clear();
     this.#searched = null;
+    this.#round++;
   }
 
   async #look(entry: LogEntry): Promise<void> {
@@ -91,10 +99,7 @@ export class LookAhead {
       throw error;
     });
     if (body === null) return;
-    const changes = decodeChanges(body);
-    for (const [id, { table, key }] of wanted) {
-      const isChanged = changes.some((change) => change.table === table && keyText(change.key) === key);
-      if (isChanged) this.#found.set(id, seq);
-    }
+    const changed = new Set(decodeChanges(body).map(({ table, key }) => `${table} ${keyText(key)}`));
+    for (const [id] of wanted) if (changed.has(id)) this.#found.set(id, seq);
   }
 }

@@ -18,6 +18,7 @@ const EOF = 0xfe;
 /** An EOF packet is shorter; a row that begins with this byte is longer. */
 const EOF_BELOW_BYTES = 9;
 const CARRY_BYTES = 16 * 1024;
+const LARGEST_KEPT_CARRY_BYTES = 1024 * 1024;
 
 /**
  * Splits a session's bytes into packets in the place of mysql2's splitter, whose slices would live in a buffer that the
@@ -88,8 +89,11 @@ export class SessionPackets {
     const whole = HEADER_BYTES + payloadLength(this.#carry, 0);
     const next = this.#keepUpTo(whole, bytes, at);
     if (this.#carriedBytes === whole) {
+      const { length } = this.#carry;
       this.#carriedBytes = 0;
       this.#packet(this.#carry, 0, whole, true);
+      // A single huge row does not make every session large.
+      if (length > LARGEST_KEPT_CARRY_BYTES) this.#carry = Buffer.allocUnsafeSlow(CARRY_BYTES);
     }
     return next;
   }
@@ -149,7 +153,8 @@ export class SessionPackets {
     const onRow = this.#onRowBehindNext;
     this.#onRowBehindNext = null;
     this.#link.handlePacket(this.#toPacket(packet));
-    this.#onRow = onRow;
+    // What ends the columns is an EOF; where anything else came, there are no rows.
+    this.#onRow = first === EOF ? onRow : null;
   }
 
   #toPacket({ bytes, start, end, packets, sequence, isShared }: Whole): object {

@@ -88,7 +88,7 @@ export class LaneRuntime implements AttemptLane {
   constructor(options: LaneRuntimeOptions) {
     this.#options = options;
     this.#mode = options.mode;
-    this.#pace = new CopyPace({ throttle: options.throttle });
+    this.#pace = new CopyPace({ throttle: options.throttle, lane: options.source.lane });
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
     this.#apply = new ApplyHalf({
       ...options,

@@ -3,6 +3,9 @@ import type { HeldBody, LaneId, LogEntry } from "../entry.ts";
 /** What a reader in this process may take from memory, of all lanes together. Beyond it the log's file has everything. */
 const LARGEST_HELD_BYTES = 64 * 1024 * 1024;
 
+/** What an entry takes beside its body, roughly: heartbeats have none, and come for ever. */
+const HEADER_BYTES = 2 * 1024;
+
 /** An entry that this process has appended and made durable, with the bytes it was made of. */
 export type HeldEntry = {
   readonly entry: LogEntry & { readonly held: HeldBody };
@@ -40,7 +43,7 @@ export class HeldEntries {
   offer(lane: LaneId, entries: readonly HeldEntry[]): void {
     const state = this.#lanes.get(lane);
     for (const one of entries) {
-      const bytes = one.entry.held.plain.length;
+      const bytes = bytesOf(one);
       if (state === undefined || this.#bytes + bytes > LARGEST_HELD_BYTES) {
         one.entry.held.release();
         continue;
@@ -65,16 +68,20 @@ export class HeldEntries {
       if (!isWanted && epoch === wanted.epoch && seq > wanted.seq) return null;
       if (!isWanted && epoch > wanted.epoch) return null;
       entries.shift();
-      this.#bytes -= first.entry.held.plain.length;
+      this.#bytes -= bytesOf(first);
       if (isWanted) return first;
       first.entry.held.release();
     }
   }
 
   clear(lane: LaneId): void {
-    for (const { entry } of this.#lanes.get(lane)?.entries.splice(0) ?? []) {
-      this.#bytes -= entry.held.plain.length;
-      entry.held.release();
+    for (const one of this.#lanes.get(lane)?.entries.splice(0) ?? []) {
+      this.#bytes -= bytesOf(one);
+      one.entry.held.release();
     }
   }
+}
+
+function bytesOf({ entry }: HeldEntry): number {
+  return entry.held.plain.length + HEADER_BYTES;
 }

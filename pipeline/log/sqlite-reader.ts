@@ -114,10 +114,13 @@ export class LaneCursor {
   /** The next entries, as far as they are in memory. */
   nextHeld(held: HeldEntries): LogEntry[] {
     const entries: LogEntry[] = [];
+    let bytes = 0;
     for (;;) {
       const { epoch, nonce, seq } = this.#validity;
+      if (bytes >= STEP_BYTES || entries.length >= STEP_ENTRIES) return entries;
       const next = held.take(this.#options.lane, { epoch, nonce, seq: seq + 1 });
       if (next === null) return entries;
+      bytes += next.entry.held.plain.length;
       const { entry, digest } = next;
       const verdict = this.#validity.judge(factsOf(entry.header, digest));
       if (verdict !== "counts") throw new Error(`a held entry ${verdict} where it was to count`);

@@ -53,11 +53,17 @@ export async function replaceRange(
     if (!worthTheOrder(error) || session.isLost) throw error;
     // The transaction is still open after a refused statement: the row that it was about is found one by one.
     const textOf = loadTextKey(table.spec);
+    let contended: unknown = null;
     for (const row of rows) {
       const changedLater = () => chunk.changedLater?.(table.id, textOf(row)) === true;
       const one = { table, row, seq: chunk.seq, kind: "upsert" } as const;
-      await writeContended(session, one, { contenders, changedLater }, signal);
+      await writeContended(session, one, { contenders, changedLater }, signal).catch((met: unknown) => {
+        if (!isDrayError(met, "GUARD_CONTENDED")) throw met;
+        // On to the others: what they ask of the log is then searched for once, not once a row.
+        contended ??= met;
+      });
     }
+    if (contended !== null) throw contended;
   }
 }
 

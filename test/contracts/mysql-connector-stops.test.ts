@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { MysqlSession } from "../../connectors/mysql/client.ts";
 import type { MysqlConnector } from "../../connectors/mysql/connector.ts";
+import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { LaneFeed, LaneSource } from "../../pipeline/source.ts";
-import { describeWithMysql } from "../setup/shared-servers.ts";
+import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { drain, NEVER, StreamHarness, stopOf } from "./mysql-stream.ts";
 
 const DDL = [
@@ -12,13 +13,18 @@ const DDL = [
 ];
 const WITH_ASIDE = [...DDL, "CREATE TABLE aside (id INT NOT NULL PRIMARY KEY, note TEXT)"];
 
-describeWithMysql("what stops a MySQL lane, and no other (M8, C7)", ({ a }) => {
+/* On a server of its own: a change as text that does not say which schemas it wrote to stops every lane there is. */
+describeWithOwnServers("what stops a MySQL lane, and no other (M8, C7)", ["mysql"], () => {
+  let servers: Servers | undefined;
+  let a: MysqlServer;
   let harness: StreamHarness;
   let connector: MysqlConnector;
   let sql: MysqlSession;
   let bystander: { source: LaneSource; feed: LaneFeed };
 
   beforeAll(async () => {
+    servers = await openServers();
+    a = await servers.mysql({ name: "stops" });
     harness = await StreamHarness.open(a, DDL, { orders: "tenant", items: "tenant" });
     connector = harness.connector();
     sql = await harness.client();
@@ -26,7 +32,10 @@ describeWithMysql("what stops a MySQL lane, and no other (M8, C7)", ({ a }) => {
     const source = { ...harness.lane("calm"), tables: harness.tables.filter((table) => table.id.endsWith(".items")) };
     bystander = { source, feed: await connector.attach(source, null, 1, NEVER) };
   });
-  afterAll(() => harness?.close());
+  afterAll(async () => {
+    await harness?.close();
+    await servers?.close();
+  });
 
   async function lane(tenant: string): Promise<{ source: LaneSource; feed: LaneFeed }> {
     const source = { ...harness.lane(tenant), tables: harness.tables.filter((table) => table.id.endsWith(".orders")) };

@@ -100,10 +100,15 @@ describeWithOwnServers("servers that fail under a move", ["mysql"], () => {
     const tables = ["orders", "handles", "documents", "`lines`"];
     for (const table of tables) await admin.b.query(`ALTER TABLE ${schema}.${table} ${FIXED}`);
     await admin.b.query(`CREATE TABLE ${schema}.ballast (id INT AUTO_INCREMENT PRIMARY KEY, filler LONGBLOB) ${FIXED}`);
-    await fill();
-    const move = await open();
+    // Preflight's own rows find room (W6); those of the copy do not.
+    const filled = Promise.withResolvers<void>();
+    const move = await open(
+      undefined,
+      midCopy(() => fill().then(filled.resolve, filled.reject)),
+    );
     traffic.start();
     await move.start(TENANT);
+    await filled.promise;
     await expectReason(move, /ER_RECORD_FILE_FULL/);
     await admin.b.query(`DROP TABLE ${schema}.ballast`);
     await expectNothingLost(move);
