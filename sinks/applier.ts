@@ -295,10 +295,10 @@ export class Applier {
     return last <= watermark || applied.some((range) => range.first <= first && last <= range.last);
   }
 
-  /** W4: a recopy of a table with another unique index begins empty; its first range says where. */
+  /** W4: a recopy of a table whose stale rows could be in the way begins empty; its first range says where. */
   #clearsFirst({ detail, coverage }: EntryHeader): boolean {
     if (detail.kind !== "range" || detail.range.pass === 0 || detail.range.after !== null) return false;
-    if (!this.#options.sink.hasOtherUnique(detail.range.table)) return false;
+    if (!this.#options.sink.meetsStaleRows(detail.range.table)) return false;
     const table = coverage.tables.find((candidate) => candidate.table === detail.range.table);
     return table !== undefined && table.rows === 0 && table.open.length === 1;
   }

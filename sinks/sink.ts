@@ -70,8 +70,13 @@ export interface LaneSink {
   readonly sessions: number;
   /** A2: whether changes of this table may overtake each other where they share no key. */
   mayOvertake(table: string): boolean;
-  /** A4, W4: chunks and changes of such a table go strictly in log order, and a recopy clears it first. */
+  /** A4: chunks and changes of such a table go strictly in log order. */
   hasOtherUnique(table: string): boolean;
+  /**
+   * W4: whether a stale row may stand in the way of a row with other key bytes, by another unique index or by a key
+   * that the target compares otherwise than by bytes. A recopy clears such a table first.
+   */
+  meetsStaleRows(table: string): boolean;
   /** Read again from the target: after an error of unknown outcome, and at open. */
   progress(signal: AbortSignal): Promise<Progress>;
   /** One transaction that holds every change of these seqs and nothing else, its first write in `dray.applied` (A2). */

@@ -176,9 +176,9 @@ export class ApplyHalf {
 
   #lose(error: DrayError, sink: LaneSink): void {
     const { log, source, makeUpFor } = this.#options;
-    const hasOtherUnique = (table: string) => sink.hasOtherUnique(table);
+    const meetsStaleRows = (table: string) => sink.meetsStaleRows(table);
     const after = this.#anchor;
-    const options = { log, lane: source.lane, after, error, hasOtherUnique, makeUpFor };
+    const options = { log, lane: source.lane, after, error, meetsStaleRows, makeUpFor };
     this.#lost = (signal) => passedOver(options, signal);
     this.#lostReason = `what a lost body held is read again: ${reasonOf(error)}`;
   }

@@ -12,7 +12,7 @@ export type LostBodyOptions = {
   readonly after: LogAnchor | null;
   readonly error: DrayError;
   /** A change cannot be left out where it may have freed a value that a later one takes. */
-  readonly hasOtherUnique: (table: string) => boolean;
+  readonly meetsStaleRows: (table: string) => boolean;
   /** Resolves with the seq below which the chunks of each table are needed no more, or rejects with the error. */
   readonly makeUpFor: (loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
 };
@@ -27,12 +27,12 @@ export function isLostBody(error: unknown): error is DrayError {
  * say what the body held, or it cannot be left out.
  */
 export async function passedOver(options: LostBodyOptions, signal: AbortSignal): Promise<ReadonlySet<number>> {
-  const { error, hasOtherUnique, makeUpFor } = options;
+  const { error, meetsStaleRows, makeUpFor } = options;
   const { key } = error.facts;
   const header = await find(options, ({ body }) => body.chunkKey === key, signal);
   const tables = header === null ? [] : tablesOf(header);
   if (header === null || tables.length === 0) throw error;
-  if (header.detail.kind === "changes" && tables.some(hasOtherUnique)) throw error;
+  if (header.detail.kind === "changes" && tables.some(meetsStaleRows)) throw error;
   const { seq, lane } = header;
   const told = new DrayError(error.code, { lane, seq, tables, ...error.facts }, error);
   const since = await makeUpFor({ seq, tables, error: told }, signal);

@@ -1,5 +1,5 @@
 import type { MysqlAddress, MysqlSession } from "../../connectors/mysql/client.ts";
-import { keyColumns, tableSpec } from "../../connectors/mysql/table-spec.ts";
+import { keyColumns, type TableSpec, tableSpec } from "../../connectors/mysql/table-spec.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
@@ -61,11 +61,15 @@ export class MysqlLaneSink implements LaneSink {
 
   mayOvertake(table: string): boolean {
     const { spec } = this.#table(table);
-    return !this.hasOtherUnique(table) && keyColumns(spec).every((key) => OVERTAKING_KEYS.includes(key.dataType));
+    return !this.hasOtherUnique(table) && areComparedByBytes(spec);
   }
 
   hasOtherUnique(table: string): boolean {
     return this.#table(table).spec.uniqueIndexes.length > 0;
+  }
+
+  meetsStaleRows(table: string): boolean {
+    return this.hasOtherUnique(table) || !areComparedByBytes(this.#table(table).spec);
   }
 
   progress(signal: AbortSignal): Promise<Progress> {
@@ -161,6 +165,10 @@ export class MysqlLaneSink implements LaneSink {
     if (!table) throw new DrayError("TABLE_NOT_IN_LANE", { lane: this.#options.target.lane, table: id });
     return table;
   }
+}
+
+function areComparedByBytes(spec: TableSpec): boolean {
+  return keyColumns(spec).every((key) => OVERTAKING_KEYS.includes(key.dataType));
 }
 
 export function tableStatements(target: LaneTarget): ReadonlyMap<string, TableStatements> {

@@ -83,6 +83,9 @@ export class FakeSink implements LaneSink {
   hasOtherUnique(table: string): boolean {
     return table === "uniq";
   }
+  meetsStaleRows(table: string): boolean {
+    return table === "uniq";
+  }
   async progress(): Promise<Progress> {
     this.events.push("progress");
     return { watermark: this.anchor?.seq ?? 0, anchor: this.anchor, applied: [...this.applied], closed: false };

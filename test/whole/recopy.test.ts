@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import type { Probe } from "../../pipeline/probe.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences } from "./world/compare.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
@@ -51,6 +52,38 @@ describeWithMysql("A8, W4: a lane that a foreign row in the target has stopped",
   afterEach(async () => {
     await driver?.close();
     await world?.close();
+  });
+
+  test("W4: a key that changed its case meanwhile, and again under the new copy, meets no stale row of its own", async () => {
+    const homes = { acme: "a", ACME: "a", delta: "b" } as const;
+    world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 60, workers: 2 });
+    const { schema, admin } = world;
+    const rename = (from: string, to: string) =>
+      admin.a.query(`UPDATE ${schema}.documents SET code = ? WHERE code = ? AND tenant_id = ?`, [to, from, TENANT]);
+    let isSecondCopy = false;
+    const probe: Probe = async (name, facts) => {
+      if (name !== "capture.after-chunk-read" || !isSecondCopy || facts?.["table"] !== `${schema}.documents`) return;
+      isSecondCopy = false;
+      // In the log before the chunk that leaves it out.
+      await rename("CASE-1", "case-1");
+    };
+    const config = world.config(world.installation());
+    driver = await LocalDriver.open({ config, manifest: world.manifest(), probe });
+    const insert = `INSERT INTO ${schema}.documents (code, tenant_id, body, stamp) VALUES ('Case-1', ?, 'b', 1)`;
+    await admin.a.query(insert, [TENANT]);
+    await driver.start(TENANT);
+    await phase(driver, "streaming");
+    // What happens behind the DDL is in no log.
+    const ddl = `ALTER TABLE ${schema}.documents ADD COLUMN extra INT NULL`;
+    await admin.a.query(ddl);
+    await phase(driver, "failed");
+    await rename("Case-1", "CASE-1");
+    await admin.b.query(ddl);
+    isSecondCopy = true;
+    await driver.recopy(null);
+    await expectMoved();
+    const [rows] = await admin.b.query(`SELECT code FROM ${schema}.documents WHERE code = 'case-1'`);
+    expect(rows).toEqual([{ code: "case-1" }]);
   });
 
   test("goes on by retry once the row is gone", async () => {
