@@ -1,4 +1,8 @@
 import type { HeldBody, LaneId, LogEntry } from "../entry.ts";
+import { entryDigest } from "../entry-codec.ts";
+import type { SealedEntry } from "./lane-writer.ts";
+
+const NOTHING = new Uint8Array(0);
 
 /** What a reader in this process may take from memory, of all lanes together. Beyond it the log's file has everything. */
 const LARGEST_HELD_BYTES = 64 * 1024 * 1024;
@@ -11,6 +15,11 @@ export type HeldEntry = {
   readonly entry: LogEntry & { readonly held: HeldBody };
   readonly digest: string;
 };
+
+/** Of an entry that was sent and is durable. */
+export function asHeld({ header, headerBytes, held }: SealedEntry, offset: string): HeldEntry {
+  return { entry: { header, stored: NOTHING, held, offset }, digest: entryDigest(headerBytes, header) };
+}
 
 type Lane = { readers: number; entries: HeldEntry[] };
 

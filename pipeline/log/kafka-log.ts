@@ -5,6 +5,7 @@ import type { LaneId, LogAnchor, LogEntry } from "../entry.ts";
 import { decodeEntry, encodeEntry, entryDigest } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
 import { noProbe, type Probe } from "../probe.ts";
+import { asHeld, HeldEntries } from "./held-entries.ts";
 import { type KafkaConnection, kafkaClient } from "./kafka-client.ts";
 import { kafkaFeed } from "./kafka-feed.ts";
 import { KafkaLaneMemory } from "./kafka-lane-memory.ts";
@@ -46,6 +47,7 @@ export class KafkaLog implements ChangeLog {
   readonly #options: KafkaLogOptions;
   readonly #kafka: Kafka;
   readonly #probe: Probe;
+  readonly #held = new HeldEntries();
   readonly #memories = new Map<LaneId, KafkaLaneMemory>();
   readonly #warned = new Set<string>();
   readonly #closing = new AbortController();
@@ -80,8 +82,12 @@ export class KafkaLog implements ChangeLog {
           await this.#assertOwner({ topic, lane, epoch: opened.epoch, expected: nextOffset, found: offset });
           nextOffset = offset + values.length;
           this.#noteAppended(lane, entries, offset);
-          for (const { held } of entries) held.release();
-          return entries.map((_, i) => String(offset + i));
+          const offsets = entries.map((_, i) => String(offset + i));
+          this.#held.offer(
+            lane,
+            entries.map((entry, i) => asHeld(entry, offsets[i] as string)),
+          );
+          return offsets;
         },
         release: () => sender.close(),
       });
@@ -92,7 +98,17 @@ export class KafkaLog implements ChangeLog {
   }
 
   async *read(options: ReadOptions): AsyncGenerator<readonly LogEntry[], void> {
-    const { lane, after } = options;
+    const detach = options.takesHeld ? this.#held.attach(options.lane) : () => {};
+    try {
+      yield* this.#read(options);
+    } finally {
+      detach();
+    }
+  }
+
+  /** What the broker has is what counts; of an entry that this process has just written, only the body is not opened. */
+  async *#read(options: ReadOptions): AsyncGenerator<readonly LogEntry[], void> {
+    const { lane, after, takesHeld } = options;
     const signal = AbortSignal.any([options.signal, this.#closing.signal]);
     if (signal.aborted) return;
     const topic = this.#topic(lane);
@@ -114,7 +130,9 @@ export class KafkaLog implements ChangeLog {
         if (validity === null) {
           validity = validityBehind(lane, after as LogAnchor, header, digest);
         } else if (validity.judge(factsOf(header, digest)) === "counts") {
-          entries.push({ header, stored, offset: String(offset) });
+          const held = takesHeld ? this.#held.take(lane, header) : null;
+          if (held !== null && held.digest === digest && held.entry.offset === String(offset)) entries.push(held.entry);
+          else entries.push({ header, stored, offset: String(offset) });
         }
       }
       if (entries.length > 0) yield entries;
@@ -135,6 +153,7 @@ export class KafkaLog implements ChangeLog {
   }
 
   async drop(lane: LaneId): Promise<void> {
+    this.#held.clear(lane);
     await this.#topic(lane).delete();
     this.#memories.delete(lane);
     await this.#options.chunkStore.dropLane(lane);

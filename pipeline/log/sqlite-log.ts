@@ -3,20 +3,17 @@ import type { DatabaseSync } from "node:sqlite";
 import type { ChunkStore } from "../chunk-store/chunk-store.ts";
 import type { Clock } from "../clock.ts";
 import type { LaneId, LogAnchor, LogEntry } from "../entry.ts";
-import { entryDigest } from "../entry-codec.ts";
 import { DrayError } from "../errors.ts";
 import { noProbe, type Probe } from "../probe.ts";
 import { sweepChunks } from "./chunk-sweep.ts";
 import { FolderLock } from "./folder-lock.ts";
-import { HeldEntries, type HeldEntry } from "./held-entries.ts";
+import { asHeld, HeldEntries } from "./held-entries.ts";
 import { LaneWakeups } from "./lane-wakeups.ts";
-import { anchorOf, LaneWriter, type SealedEntry } from "./lane-writer.ts";
+import { anchorOf, LaneWriter } from "./lane-writer.ts";
 import type { ChangeLog, LaneStats, LogWriter, OpenWriterOptions, ReadOptions } from "./log.ts";
 import { openSqliteFile, sqliteError } from "./sqlite-file.ts";
 import { SqliteReader } from "./sqlite-reader.ts";
 import { SqliteThread } from "./sqlite-thread.ts";
-
-const NOTHING = new Uint8Array(0);
 
 export type SqliteLogOptions = {
   /** Data folder; one process uses it at a time, another is refused with LOG_LOCKED. */
@@ -175,8 +172,4 @@ export class SqliteLog implements ChangeLog {
       throw sqliteError(error, { lane });
     }
   }
-}
-
-function asHeld({ header, headerBytes, held }: SealedEntry, offset: string): HeldEntry {
-  return { entry: { header, stored: NOTHING, held, offset }, digest: entryDigest(headerBytes, header) };
 }
