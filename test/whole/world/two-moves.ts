@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ResultSetHeader } from "mysql2/promise";
-import { expect, test } from "vitest";
-import { isDrayError } from "../../pipeline/errors.ts";
-import { describeWithMysql, type MysqlAddress } from "../setup/shared-servers.ts";
-import { differences, ledgerProblems } from "./world/compare.ts";
-import { cutoverOnceOpen, type Driver, LocalDriver, phase } from "./world/driver.ts";
-import { plannedRuns, Random, repeatable } from "./world/random.ts";
-import { KEYS } from "./world/tables.ts";
-import { World } from "./world/world.ts";
+import { expect } from "vitest";
+import { isDrayError } from "../../../pipeline/errors.ts";
+import type { MysqlAddress } from "../../setup/shared-servers.ts";
+import { differences, ledgerProblems } from "./compare.ts";
+import { cutoverOnceOpen, type Driver, LocalDriver, phase } from "./driver.ts";
+import { Random } from "./random.ts";
+import { KEYS } from "./tables.ts";
+import { World } from "./world.ts";
 
 const CALLER = { by: "test", role: "admin" as const };
 
@@ -87,7 +87,11 @@ class Passing {
   }
 }
 
-async function twoMoves(servers: { readonly a: MysqlAddress; readonly b: MysqlAddress }, seed: number): Promise<void> {
+/** Random traffic over two tenants whose moves into one target run at once, while rows pass between them all the time. */
+export async function twoMoves(
+  servers: { readonly a: MysqlAddress; readonly b: MysqlAddress },
+  seed: number,
+): Promise<void> {
   const random = new Random(seed);
   const homes = { acme: "a", ACME: "a", delta: "b" } as const;
   const world = await World.create({ servers, kind: "text", homes, rows: 120, workers: 6 });
@@ -150,14 +154,3 @@ async function begin({ dray: { service } }: LocalDriver, world: World, tenant: s
     },
   };
 }
-
-describeWithMysql("A8: two moves into one target, while rows pass between their tenants all the time", (servers) => {
-  const { seed, runs } = plannedRuns(2);
-  test.each(Array.from({ length: runs }, (_, i) => seed + i))(
-    "every row ends with the tenant that has it at the source (SEED=%i)",
-    async (each) => {
-      await repeatable(each, () => twoMoves(servers, each));
-    },
-    400_000,
-  );
-});
