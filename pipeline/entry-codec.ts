@@ -4,7 +4,7 @@ import { constants, crc32, zstdCompress, zstdCompressSync, zstdDecompress, zstdD
 import { Packr } from "msgpackr";
 import type { ChunkStore } from "./chunk-store/chunk-store.ts";
 import type { BodyRef, EntryHeader, LogEntry } from "./entry.ts";
-import { DrayError } from "./errors.ts";
+import { DrayError, isDrayError } from "./errors.ts";
 
 /** A header's bytes: version, CRC-32 of what follows, MessagePack. The body's own sha256 stands in the header. */
 const VERSION = 1;
@@ -130,6 +130,11 @@ export async function openBody(entry: LogEntry, chunkStore: ChunkStore): Promise
   const plain = await inflate(stored, body.plainBytes, { lane, seq, offset: entry.offset });
   if (plain.length === body.plainBytes) return plain;
   throw new DrayError("LOG_CORRUPT", { lane, seq, plainBytes: plain.length, expectedBytes: body.plainBytes });
+}
+
+/** The chunk store has the body no more, or not as it was written (L6). */
+export function isLostBody(error: unknown): error is DrayError {
+  return isDrayError(error, "CHUNK_LOST") || isDrayError(error, "CHUNK_DAMAGED");
 }
 
 async function inflate(

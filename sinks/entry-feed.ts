@@ -6,6 +6,7 @@ import type { Change, EntryHeader, KeyBytes, LaneId, LogAnchor, LogEntry } from 
 import { openBody } from "../pipeline/entry-codec.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { keyText } from "../pipeline/key-text.ts";
+import { anchorOf } from "../pipeline/log/lane-writer.ts";
 import type { ChangeLog } from "../pipeline/log/log.ts";
 
 /** An entry whose body is open and checked. */
@@ -104,7 +105,7 @@ export class EntryFeed {
 
   async #open(entry: LogEntry): Promise<ReadyEntry> {
     const { header, offset } = entry;
-    const anchor = { offset, epoch: header.epoch, nonce: header.nonce, seq: header.seq };
+    const anchor = anchorOf(header, offset);
     const release = entry.held?.release ?? (() => {});
     const blank = { header, anchor, bytes: 256, changes: [], keys: [], chunk: null, release };
     const kind = header.detail.kind;

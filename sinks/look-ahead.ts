@@ -1,10 +1,11 @@
 import { decodeChanges } from "../pipeline/change-codec.ts";
 import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
 import type { LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
-import { openBody } from "../pipeline/entry-codec.ts";
-import { isDrayError } from "../pipeline/errors.ts";
+import { isLostBody, openBody } from "../pipeline/entry-codec.ts";
 import { keyText } from "../pipeline/key-text.ts";
+import { anchorOf } from "../pipeline/log/lane-writer.ts";
 import type { ChangeLog } from "../pipeline/log/log.ts";
+import { readUpToNow } from "../pipeline/log/read-up-to-now.ts";
 import type { ReadyEntry } from "./entry-feed.ts";
 
 export type LookAheadOptions = {
@@ -60,23 +61,9 @@ export class LookAhead {
     if (this.#wanted.size === 0) return;
     const { log, lane } = this.#options;
     const round = this.#round;
-    const { lastSeq } = await log.stats(lane);
-    if (round !== this.#round) return await this.search(last, signal);
-    const after = this.#searched ?? last;
-    if (lastSeq === null || lastSeq <= after.seq) return;
-    const stop = new AbortController();
-    try {
-      for await (const batch of log.read({ lane, after, signal: AbortSignal.any([signal, stop.signal]) })) {
-        for (const entry of batch) {
-          const { epoch, nonce, seq, detail } = entry.header;
-          if (detail.kind === "epoch") continue;
-          await this.#look(entry);
-          if (round === this.#round) this.#searched = { offset: entry.offset, epoch, nonce, seq };
-          if (seq >= lastSeq) return;
-        }
-      }
-    } finally {
-      stop.abort(new Error("looked far enough"));
+    for await (const entry of readUpToNow({ log, lane, after: this.#searched ?? last }, signal)) {
+      await this.#look(entry);
+      if (round === this.#round) this.#searched = anchorOf(entry.header, entry.offset);
     }
   }
 
@@ -95,7 +82,7 @@ export class LookAhead {
     if (wanted.length === 0) return;
     const body = await openBody(entry, this.#options.chunkStore).catch((error: unknown) => {
       // Met again, and made up for, when its turn comes.
-      if (isDrayError(error, "CHUNK_LOST") || isDrayError(error, "CHUNK_DAMAGED")) return null;
+      if (isLostBody(error)) return null;
       throw error;
     });
     if (body === null) return;

@@ -1,8 +1,7 @@
 import type { MysqlSession } from "./client.ts";
 import type { Gtid, GtidSet } from "./gtid-set.ts";
-import type { QueryClass } from "./query-classifier.ts";
+import type { QueryClass, TableName } from "./query-classifier.ts";
 import { executedSet } from "./source-history.ts";
-import type { TextTarget } from "./text-dml.ts";
 
 /** A table of another engine may be a window to others. */
 const ENGINES = new Set(["InnoDB", "MyISAM", "MEMORY"]);
@@ -35,7 +34,7 @@ export class PlainTables {
     this.#executed = options.executed;
   }
 
-  has({ schema, table }: TextTarget, gtid: Gtid): boolean {
+  has({ schema, table }: TableName, gtid: Gtid): boolean {
     return this.#holds && !this.#executed.has(gtid) && this.#names.has(nameOf(schema, table));
   }
 

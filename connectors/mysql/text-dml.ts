@@ -1,6 +1,5 @@
+import type { TableName } from "./query-classifier.ts";
 import type { SqlWord } from "./sql-words.ts";
-
-export type TextTarget = { readonly schema: string; readonly table: string };
 
 /** What may stand before `(`: no stored function can have these names, or take their place unqualified. */
 const OWN_WORDS: ReadonlySet<string> = new Set(
@@ -20,7 +19,7 @@ const OPTIONS = ["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "QUICK", "IGNORE"];
  * could be a stored one; null for every other statement. What hangs on that table, a trigger or a foreign key, and
  * whether it is one, no statement says.
  */
-export function onlyTable(words: readonly SqlWord[], schema: string): TextTarget | null {
+export function onlyTable(words: readonly SqlWord[], schema: string): TableName | null {
   if (words.some((word) => !word.quoted && REFUSED.has(word.text.toUpperCase()))) return null;
   const reader = new Reader(words);
   const verb = reader.keyword(["INSERT", "REPLACE", "UPDATE", "DELETE"]);
@@ -59,7 +58,7 @@ class Reader {
     return text;
   }
 
-  name(schema: string): TextTarget | null {
+  name(schema: string): TableName | null {
     const first = this.#nameWord();
     if (first === null) return null;
     if (!this.#isSign(this.#at, ".")) return { schema, table: first };

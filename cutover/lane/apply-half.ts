@@ -2,13 +2,14 @@ import { keepRunning, reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
+import { isLostBody } from "../../pipeline/entry-codec.ts";
 import type { DrayError } from "../../pipeline/errors.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { LaneSource } from "../../pipeline/source.ts";
 import { Applier, type ApplierState } from "../../sinks/applier.ts";
 import type { LaneSink, Sink } from "../../sinks/sink.ts";
-import { isLostBody, type LostBody, passedOver } from "./lost-body.ts";
+import { type LostBody, passedOver } from "./lost-body.ts";
 import { Supervised } from "./supervised.ts";
 
 export type ApplyHalfOptions = {

@@ -1,6 +1,7 @@
 import type { EntryHeader, LaneId, LogAnchor } from "../../pipeline/entry.ts";
-import { DrayError, isDrayError } from "../../pipeline/errors.ts";
+import { DrayError } from "../../pipeline/errors.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
+import { readUpToNow } from "../../pipeline/log/read-up-to-now.ts";
 
 /** An entry whose body the chunk store has no more, or not as it was written (L6). */
 export type LostBody = { readonly seq: number; readonly tables: readonly string[]; readonly error: DrayError };
@@ -16,10 +17,6 @@ export type LostBodyOptions = {
   /** Resolves with the seq below which the chunks of each table are needed no more, or rejects with the error. */
   readonly makeUpFor: (loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
 };
-
-export function isLostBody(error: unknown): error is DrayError {
-  return isDrayError(error, "CHUNK_LOST") || isDrayError(error, "CHUNK_DAMAGED");
-}
 
 /**
  * Has the tables of a lost body copied again, and says which seqs may then be passed over: the entry itself, and the
@@ -58,24 +55,10 @@ function tablesOf({ detail }: EntryHeader): readonly string[] {
 
 /** The first entry that fits, up to what the log holds now. */
 async function find(
-  { log, lane, after }: LostBodyOptions,
+  options: LostBodyOptions,
   fits: (header: EntryHeader) => boolean,
   signal: AbortSignal,
 ): Promise<EntryHeader | null> {
-  const { lastSeq } = await log.stats(lane);
-  if (lastSeq === null || lastSeq <= (after?.seq ?? 0)) return null;
-  const stop = new AbortController();
-  try {
-    for await (const batch of log.read({ lane, after, signal: AbortSignal.any([signal, stop.signal]) })) {
-      for (const { header } of batch) {
-        if (header.detail.kind === "epoch") continue;
-        if (fits(header)) return header;
-        if (header.seq >= lastSeq) return null;
-      }
-    }
-  } finally {
-    stop.abort(new Error("read enough"));
-  }
-  signal.throwIfAborted();
+  for await (const { header } of readUpToNow(options, signal)) if (fits(header)) return header;
   return null;
 }

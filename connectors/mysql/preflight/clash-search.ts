@@ -80,7 +80,7 @@ export class ClashSearch {
     if (this.#isPrimary) {
       const names = this.#keys.map((column) => selectExpression(column)).join(", ");
       const rows = tenantRows({ context: this.#context, spec: this.#spec, after: null });
-      const [first] = await source.raw(`SELECT ${names} ${rows} LIMIT 1`);
+      const [first] = await this.#firstKey();
       const backwards = this.#keys.map((column) => `${quoteIdentifier(column.name)} DESC`).join(", ");
       const [last] = await source.raw(
         `SELECT ${names} ${rows.replace(/ ORDER BY .*$/s, "")} ORDER BY ${backwards} LIMIT 1`,
