@@ -38,6 +38,11 @@ export function isTransient(error: unknown): boolean {
   return isDrayError(error) && error.problem.retry === "backoff";
 }
 
+/** A8: what the work stood on is another by now; begun anew, it asks where it stands. */
+export function wantsReopening(error: unknown): boolean {
+  return isDrayError(error) && error.problem.retry === "reopen";
+}
+
 /** What status shows for an error: code and facts of ours, else the message. */
 export function reasonOf(error: unknown): string {
   if (error instanceof DrayError) return error.message;
@@ -45,8 +50,8 @@ export function reasonOf(error: unknown): string {
 }
 
 /**
- * Runs `work` again and again until its signal aborts or it fails for good. The waiting begins anew after a run that
- * held for half a minute, so that one failure a day does not add up.
+ * Runs `work` again and again until its signal aborts or it fails for good; each run is a new opening. The waiting
+ * begins anew after a run that held for half a minute, so that one failure a day does not add up.
  */
 export async function keepRunning(
   work: (signal: AbortSignal) => Promise<void>,
@@ -60,7 +65,7 @@ export async function keepRunning(
       await work(signal);
     } catch (error) {
       signal.throwIfAborted();
-      if (!isTransient(error)) throw error;
+      if (!isTransient(error) && !wantsReopening(error)) throw error;
       options.onRetry(error as Error, attempt);
       if (clock.monotonicMs() - beganMs > 30_000) waitMs = minMs;
       await clock.sleep(waitMs * (0.5 + Math.random()), signal);

@@ -3,8 +3,11 @@
  * positions and limits; a secret or a row's value never gets in (K5).
  */
 type Problem = {
-  /** never: permanent, a person or another process decides. backoff: try again. recopy: the lane copies again. */
-  readonly retry: "never" | "backoff" | "recopy";
+  /**
+   * never: permanent, a person or another process decides. backoff: try again. reopen: not where it was met, but once the
+   * part it ended has been opened anew. recopy: the lane copies again.
+   */
+  readonly retry: "never" | "backoff" | "reopen" | "recopy";
   readonly remedy: string;
 };
 
@@ -56,7 +59,7 @@ export const PROBLEMS = {
     remedy: "The connection broke inside a commit; the target is asked what it holds. Nothing to do.",
   },
   TARGET_CHANGED: {
-    retry: "never",
+    retry: "reopen",
     remedy:
       "Another server, or the same after a restart, answers there; the lane asks it where it stands. Nothing to do.",
   },

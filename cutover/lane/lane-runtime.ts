@@ -1,11 +1,10 @@
 import type { Connector } from "../../connectors/connector.ts";
-import { reasonOf } from "../../pipeline/backoff.ts";
+import { reasonOf, wantsReopening } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { CopyPace } from "../../pipeline/copy-pace.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
 import type { Position, TableCounts } from "../../pipeline/entry.ts";
-import { isDrayError } from "../../pipeline/errors.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
 import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
@@ -228,7 +227,7 @@ export class LaneRuntime implements AttemptLane {
         () => true,
         async (error) => {
           // The applier that comes after it takes up where the target stands.
-          if (!isDrayError(error, "TARGET_CHANGED")) throw error;
+          if (!wantsReopening(error)) throw error;
           await this.#options.clock.sleep(5, signal);
           return false;
         },

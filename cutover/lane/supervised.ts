@@ -1,6 +1,5 @@
 import { keepRunning, reasonOf } from "../../pipeline/backoff.ts";
 import type { Clock } from "../../pipeline/clock.ts";
-import { isDrayError } from "../../pipeline/errors.ts";
 import { Latch } from "./latch.ts";
 
 export type SupervisedOptions<T> = {
@@ -103,11 +102,6 @@ export class Supervised<T> {
         this.#retrying = null;
         this.#part.set(part);
       });
-    } catch (error) {
-      // A8: what it stood on is another by now. Opened anew, it asks where it stands.
-      if (!isDrayError(error, "TARGET_CHANGED")) throw error;
-      this.#retrying = reasonOf(error);
-      await this.#options.clock.sleep(HURRIED_MS, signal);
     } finally {
       this.#part.unset();
     }

@@ -91,7 +91,7 @@ async function commandTable(): Promise<string> {
   return ["| command | what it does |", "|---|---|", ...rows].join("\n");
 }
 
-const RETRIES = { never: "no", backoff: "by itself", recopy: "after a new copy" } as const;
+const RETRIES = { never: "no", backoff: "by itself", reopen: "by itself", recopy: "after a new copy" } as const;
 
 function errorTable(): string {
   const rows = Object.entries(PROBLEMS).map(([code, { retry, remedy }]) => {
