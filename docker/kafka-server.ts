@@ -48,12 +48,21 @@ function settings(listeners: string, advertised: string, controller: string): Re
   };
 }
 
-export async function startKafkaProcess(options: {
-  readonly jars: KafkaJars;
-  readonly guard: Guard;
-  readonly log: Log;
-}): Promise<KafkaServer> {
-  const { jars, guard, log } = options;
+type ProcessOptions = { readonly jars: KafkaJars; readonly guard: Guard; readonly log: Log };
+
+export async function startKafkaProcess(options: ProcessOptions): Promise<KafkaServer> {
+  // Another process may take a port between our look and the server's start. Kafka's jars come without a logger: that it
+  // ended at once is all one gets to know.
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await startOnce(options);
+    } catch (error) {
+      if (tries === 4 || !/ended while starting/.test(String(error))) throw error;
+    }
+  }
+}
+
+async function startOnce({ jars, guard, log }: ProcessOptions): Promise<KafkaServer> {
   const folder = join(guard.folder, `kafka-${randomInt(2 ** 32).toString(36)}`);
   mkdirSync(folder);
   const [port, controllerPort] = [await freePort(), await freePort()];

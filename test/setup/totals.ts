@@ -38,7 +38,7 @@ export function totals(
   for (const file of expected) if (!ran.has(file)) problems.push(`${file}: was not run`);
   for (const { name, status, message, assertionResults: tests } of report.testResults) {
     const failed = tests.some((test) => test.status === "failed");
-    if (status === "failed" && !failed) problems.push(`${name}: ${message ?? "failed outside of its tests"}`);
+    if (status === "failed" && !failed) problems.push(`${name}: ${message || "failed outside of its tests"}`);
     else if (tests.length === 0) problems.push(`${name}: has no test`);
     // A filter by test name leaves whole files idle on purpose.
     else if (!options.byName && tests.every(isIdle)) problems.push(`${name}: none of its tests ran`);
