@@ -9,6 +9,10 @@ export const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   character_set_connection: "utf8mb4",
   character_set_results: "utf8mb4",
   transaction_isolation: "READ-COMMITTED",
+  // InnoDB changes an index entry in place where the collation sees no difference ('acme', 'ACME'). A condition that is
+  // pushed down to the entry is then judged by a value that is newer than the read view: rows are missed whose change is
+  // rolled back afterwards, and rows of others come along.
+  optimizer_switch: "index_condition_pushdown=off",
   autocommit: "1",
   innodb_lock_wait_timeout: "5",
   lock_wait_timeout: "10",
@@ -35,14 +39,19 @@ export function readBackStatement(settings: Readonly<Record<string, string>>): s
     .join(", ")}`;
 }
 
-/** Settings that did not take, as `name: is X, must be Y`. The order of modes in sql_mode says nothing. */
+/**
+ * Settings that did not take, as `name: is X, must be Y`. The order of modes in sql_mode says nothing; of
+ * optimizer_switch only what is wanted counts.
+ */
 export function settingsNotTaken(
   wanted: Readonly<Record<string, string>>,
   found: Readonly<Record<string, string | null>>,
 ): readonly string[] {
-  const sorted = (text: string) => text.toUpperCase().split(",").sort().join(",");
+  const parts = (text: string) => text.toUpperCase().split(",").sort();
   return Object.entries(wanted).flatMap(([name, value]) => {
     const actual = found[name] ?? "NULL";
-    return sorted(actual) === sorted(value) ? [] : [`${name}: is ${actual}, must be ${value}`];
+    const counts =
+      name === "optimizer_switch" ? parts(actual).filter((one) => parts(value).includes(one)) : parts(actual);
+    return counts.join() === parts(value).join() ? [] : [`${name}: is ${actual}, must be ${value}`];
   });
 }

@@ -10,6 +10,7 @@ const DDL = [
   "CREATE TABLE parents (id INT NOT NULL PRIMARY KEY, tenant VARCHAR(40) NOT NULL, KEY (tenant, id))",
   `CREATE TABLE children (id INT NOT NULL PRIMARY KEY, tenant VARCHAR(40) NOT NULL, parent INT NULL, KEY (tenant, id),
      FOREIGN KEY (parent) REFERENCES parents (id) ON DELETE CASCADE ON UPDATE SET NULL)`,
+  "CREATE TABLE mixed (code VARCHAR(20) NOT NULL PRIMARY KEY, tenant VARCHAR(40) NOT NULL, note TEXT, KEY (tenant, code))",
   "CREATE TABLE stamped (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, tenant VARCHAR(40) NOT NULL, KEY (tenant, id))",
 ];
 const PRODUCT = resolve(import.meta.dirname, "../..");
@@ -18,7 +19,12 @@ const PRODUCT = resolve(import.meta.dirname, "../..");
 describeWithMysql("traps of MySQL as a source", ({ a }) => {
   let harness: StreamHarness;
   beforeAll(async () => {
-    harness = await StreamHarness.open(a, DDL, { parents: "tenant", children: "tenant", stamped: "tenant" });
+    harness = await StreamHarness.open(a, DDL, {
+      parents: "tenant",
+      children: "tenant",
+      mixed: "tenant",
+      stamped: "tenant",
+    });
   });
   afterAll(() => harness?.close());
 
@@ -47,6 +53,34 @@ describeWithMysql("traps of MySQL as a source", ({ a }) => {
     writing.isOver = true;
     await Promise.all(writers);
     expect(replay.rows.size).toBeGreaterThan(60);
+    await connector.close();
+  });
+
+  test("W1, T1: an open change that the collation does not see hides the row from a condition pushed to the index, not from a chunk", async () => {
+    const connector = harness.connector();
+    const source = harness.lane("icp");
+    const app = await harness.client();
+    await app.run(
+      "INSERT INTO mixed VALUES ('Ann', 'icp', 'x'), ('Bob', 'icp', 'x'), ('Cid', 'icp', 'x'), ('Dot', 'ICP', 'x')",
+    );
+    await app.run("START TRANSACTION");
+    await app.run("UPDATE mixed SET tenant = 'ICP' WHERE code = 'Ann'");
+    await app.run("UPDATE mixed SET code = 'BOB', tenant = 'ICP' WHERE code = 'Bob'");
+    await app.run("UPDATE mixed SET tenant = 'icp' WHERE code = 'Dot'");
+    // Nothing of it is committed, so every reader should see 'icp' in three rows.
+    const pushed = await harness.client();
+    await pushed.run("SET SESSION optimizer_switch = 'index_condition_pushdown=on'");
+    const [seen] = await pushed.query(
+      `SELECT COUNT(note) AS n FROM mixed FORCE INDEX (tenant)
+       WHERE tenant = 'icp' AND CAST(tenant AS BINARY) = _binary 'icp' AND code > 'a'`,
+    );
+    expect(Number(seen?.["n"])).toBeLessThan(3);
+    const table = `${harness.schema}.mixed`;
+    const range = { table, pass: 0, after: null, upTo: null, announces: "end" as const };
+    const chunk = (await connector.readRange(source, range, NEVER)).encode(new Set());
+    expect(Buffer.from(chunk.body).toString()).toBe("Ann\ticp\tx\nBob\ticp\tx\nCid\ticp\tx\n");
+    expect((await connector.countRows(source, NEVER))[table]).toBe(3);
+    await app.run("ROLLBACK");
     await connector.close();
   });
 

@@ -79,6 +79,9 @@ test("A6: a setting that did not take is named", () => {
     "time_zone: is SYSTEM, must be +00:00",
   ]);
   expect(settingsNotTaken({ x: "1" }, {})).toEqual(["x: is NULL, must be 1"]);
+  const wanted = { optimizer_switch: "b=off" };
+  expect(settingsNotTaken(wanted, { optimizer_switch: "a=on,b=off,c=on" })).toEqual([]);
+  expect(settingsNotTaken(wanted, { optimizer_switch: "a=on,b=on" })).toHaveLength(1);
 });
 
 describe("W6: numbers as text", () => {
