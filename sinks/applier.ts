@@ -1,6 +1,7 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../pipeline/clock.ts";
+import type { Coverage } from "../pipeline/coverage.ts";
 import type { EntryHeader, LaneId } from "../pipeline/entry.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { ChangeLog } from "../pipeline/log/log.ts";
@@ -62,6 +63,8 @@ export class Applier {
   readonly #reasons = new WaitReasons();
   readonly #moved = new Wakeup();
   readonly #skipped = new Set<number>();
+  /** Tables whose next pass begins with an empty table in the target. */
+  readonly #beginsEmpty = new Set<string>();
   readonly #watermark: Watermark;
   readonly #lookAhead: LookAhead;
   #feed: EntryFeed | null = null;
@@ -70,6 +73,8 @@ export class Applier {
   #holesEnd = 0;
   /** The next entry to be applied, or passed over. */
   #nextSeq = 1;
+  /** As of the last entry that was taken. */
+  #taken: Coverage = { tables: [] };
   #paused: string | null = null;
   #failure: unknown = null;
 
@@ -203,10 +208,14 @@ export class Applier {
   async #start(head: ReadyEntry, feed: EntryFeed, signal: AbortSignal, cut: AbortSignal): Promise<boolean> {
     const { detail, seq, lane } = head.header;
     if (this.#isDone(head.header) || detail.kind === "mark" || detail.kind === "range") {
-      if (!this.#isDone(head.header) && this.#clearsFirst(head.header)) await this.#clear(head.header, signal);
+      const again = this.#isDone(head.header) ? null : beginsAgain(head.header);
+      if (again !== null && (await this.#isInTheWay(again, signal))) this.#beginsEmpty.add(again);
+      // Nothing may come between this look and the taking: a unit that waits adds to it at any time.
+      const emptied = again !== null && this.#beginsEmpty.delete(again) ? again : null;
+      if (emptied !== null) await this.#drainAndClear(emptied, signal);
       this.#take(feed, [head])();
       // Durable before anything later: cleared again after a restart, it would take rows that later seqs brought.
-      if (this.#clearsFirst(head.header)) await this.#watermark.whenDurable(seq, signal);
+      if (emptied !== null) await this.#watermark.whenDurable(seq, signal);
       return true;
     }
     if (detail.kind !== "changes" && detail.kind !== "chunk") {
@@ -222,6 +231,7 @@ export class Applier {
   #take(feed: EntryFeed, entries: readonly ReadyEntry[]): () => void {
     const { header, anchor } = entries.at(-1) as ReadyEntry;
     feed.take(entries.length);
+    this.#taken = header.coverage;
     this.#nextSeq = header.seq + 1;
     return this.#watermark.open(
       entries.map((entry) => entry.header),
@@ -254,7 +264,7 @@ export class Applier {
           // A8: the last attempt's outcome may be unknown, and only the target knows it.
           if (attempt > 1 && (await this.#hasApplied(batch, cut))) return;
           await this.#send(batch, cut).catch(async (error: unknown) => {
-            if (isDrayError(error, "GUARD_CONTENDED")) await this.#lookAhead.search(lastOf(batch).anchor, cut);
+            if (isDrayError(error, "GUARD_CONTENDED")) await this.#giveWay(batch, cut);
             throw error;
           });
         },
@@ -278,8 +288,8 @@ export class Applier {
     const { sink } = this.#options;
     const head = batch.entries[0] as ReadyEntry;
     const { seq, nonce, detail } = head.header;
-    const { last } = rangeOf(batch);
-    const changedLater = (table: string, key: string) => this.#lookAhead.changedLater({ table, key }, last);
+    const unit = { last: rangeOf(batch).last, coverage: head.header.coverage };
+    const changedLater = (table: string, key: string) => this.#lookAhead.changedLater({ table, key }, unit);
     if (detail.kind === "chunk" && head.chunk) {
       const { leftOut, rows: body } = head.chunk;
       const { range, rows } = detail;
@@ -295,19 +305,34 @@ export class Applier {
     return last <= watermark || applied.some((range) => range.first <= first && last <= range.last);
   }
 
-  /** W4: a recopy of a table whose stale rows could be in the way begins empty; its first range says where. */
-  #clearsFirst({ detail, coverage }: EntryHeader): boolean {
-    if (detail.kind !== "range" || detail.range.pass === 0 || detail.range.after !== null) return false;
-    if (!this.#options.sink.meetsStaleRows(detail.range.table)) return false;
-    const table = coverage.tables.find((candidate) => candidate.table === detail.range.table);
-    return table !== undefined && table.rows === 0 && table.open.length === 1;
+  /**
+   * A8: another move's row keeps the batch waiting, and that move may wait for a row of this one: such as are gone at the
+   * source without a word in the log, because their table was about to be copied again.
+   */
+  async #giveWay(batch: Batch, signal: AbortSignal): Promise<void> {
+    await this.#lookAhead.search(lastOf(batch).anchor, signal);
+    for (const { table, pass, announced } of this.#taken.tables) {
+      if (this.#lookAhead.latestPass(table) <= pass && (pass === 0 || announced !== null)) continue;
+      // The pass begins behind this batch, so that nothing of what it brings can be there yet.
+      this.#beginsEmpty.add(table);
+      await this.#options.sink.clearTable(table, signal);
+    }
   }
 
-  async #clear({ detail }: EntryHeader, signal: AbortSignal): Promise<void> {
-    if (detail.kind !== "range") return;
+  /** W4: whether stale rows of a table that is copied again could be in the way, of itself or of another move. */
+  async #isInTheWay(table: string, signal: AbortSignal): Promise<boolean> {
+    const { sink } = this.#options;
+    if (sink.meetsStaleRows(table)) return true;
+    const onRetry = this.#reasons.retrying("clear");
+    const isShared = await withBackoff(() => sink.isShared(table, signal), { signal, onRetry });
+    this.#reasons.clear("clear");
+    return isShared;
+  }
+
+  async #drainAndClear(table: string, signal: AbortSignal): Promise<void> {
     await this.#drain(signal);
     const onRetry = this.#reasons.retrying("clear");
-    await withBackoff(() => this.#options.sink.clearTable(detail.range.table, signal), { signal, onRetry });
+    await withBackoff(() => this.#options.sink.clearTable(table, signal), { signal, onRetry });
     this.#reasons.clear("clear");
   }
 
@@ -349,6 +374,11 @@ export class Applier {
     }
     return hole !== undefined;
   }
+}
+
+/** The table whose recopy this entry begins. */
+function beginsAgain({ detail }: EntryHeader): string | null {
+  return detail.kind === "range" && detail.range.pass > 0 && detail.range.after === null ? detail.range.table : null;
 }
 
 function rangeOf(batch: Batch): AppliedRange {

@@ -1,5 +1,6 @@
 import { decodeChanges } from "../pipeline/change-codec.ts";
 import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
+import type { Coverage } from "../pipeline/coverage.ts";
 import type { LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
 import { isLostBody, openBody } from "../pipeline/entry-codec.ts";
 import { keyText } from "../pipeline/key-text.ts";
@@ -19,15 +20,22 @@ export type LookAheadOptions = {
 
 type Wanted = { readonly table: string; readonly key: string };
 
+/** The unit that waits: its last seq, and the coverage of its first entry. */
+export type WaitingUnit = { readonly last: number; readonly coverage: Coverage };
+
 /**
- * Whether the log changes a row again behind a unit that another move's row keeps waiting (A8). What has been read
- * already is looked at in the call; what lies beyond, by `search`, outside of any transaction, and each entry once.
+ * Whether the log brings a row again behind a unit that another move's row keeps waiting (A8): by a change of it, or by a
+ * new pass of its table (W4), which brings every row there is and before which changes are left out of the log. What has
+ * been read already is looked at in the call; what lies beyond, by `search`, outside of any transaction, and each entry
+ * once.
  */
 export class LookAhead {
   readonly #options: LookAheadOptions;
   readonly #wanted = new Map<string, Wanted>();
   /** The latest change that a search has found of a row. */
   readonly #found = new Map<string, number>();
+  /** The latest pass of a table that the log is known to hold. */
+  readonly #passes = new Map<string, number>();
   #searched: LogAnchor | null = null;
   /** Of the searches under way only one that began in this round may say how far was searched: it looked for all. */
   #round = 0;
@@ -36,18 +44,20 @@ export class LookAhead {
     this.#options = options;
   }
 
-  /** Asked while the unit that ends at `seq` is under way, so that whatever shares a key with it is still queued. */
-  changedLater({ table, key }: Wanted, seq: number): boolean {
+  /** Asked while the unit is under way, so that whatever shares a key with it is still queued. */
+  changedLater({ table, key }: Wanted, unit: WaitingUnit): boolean {
     const { peek, isSkipped } = this.#options;
     const id = `${table} ${key}`;
     const found = this.#found.get(id);
-    if (found !== undefined && found > seq && !isSkipped(found)) return true;
+    if (found !== undefined && found > unit.last && !isSkipped(found)) return true;
     for (let at = 0; ; at++) {
       const entry = peek(at);
       if (!entry) break;
+      this.#sawPasses(entry.header.coverage);
       if (isSkipped(entry.header.seq)) continue;
       if (entry.changes.some((change, i) => change.table === table && entry.keys[i] === key)) return true;
     }
+    if (this.#isCopiedAgain(table, unit.coverage)) return true;
     if (!this.#wanted.has(id)) {
       this.#searched = null;
       this.#round++;
@@ -75,8 +85,22 @@ export class LookAhead {
     this.#round++;
   }
 
+  /** 0 where the log is not known to hold a recopy of the table. */
+  latestPass(table: string): number {
+    return this.#passes.get(table) ?? 0;
+  }
+
+  #isCopiedAgain(table: string, { tables }: Coverage): boolean {
+    return tables.some((covered) => covered.table === table && this.latestPass(table) > covered.pass);
+  }
+
+  #sawPasses({ tables }: Coverage): void {
+    for (const { table, pass } of tables) if (pass > this.latestPass(table)) this.#passes.set(table, pass);
+  }
+
   async #look(entry: LogEntry): Promise<void> {
-    const { seq, detail } = entry.header;
+    const { seq, detail, coverage } = entry.header;
+    this.#sawPasses(coverage);
     if (detail.kind !== "changes") return;
     const wanted = [...this.#wanted].filter(([, { table }]) => table in detail.tables);
     if (wanted.length === 0) return;

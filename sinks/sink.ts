@@ -77,6 +77,8 @@ export interface LaneSink {
    * that the target compares otherwise than by bytes. A recopy clears such a table first.
    */
   meetsStaleRows(table: string): boolean;
+  /** Whether another move that is still under way brings rows of the table into this target (A8). */
+  isShared(table: string, signal: AbortSignal): Promise<boolean>;
   /** Read again from the target: after an error of unknown outcome, and at open. */
   progress(signal: AbortSignal): Promise<Progress>;
   /** One transaction that holds every change of these seqs and nothing else, its first write in `dray.applied` (A2). */
@@ -85,7 +87,7 @@ export interface LaneSink {
   applyChunk(chunk: ChunkUnit, signal: AbortSignal): Promise<void>;
   /** Durable when it resolves; deletes what `dray.applied` holds below it. Never goes back. */
   advance(anchor: LogAnchor, signal: AbortSignal): Promise<void>;
-  /** W4, a table with another unique index that is copied again: removes the tenant's rows of it, guarded, in batches. */
+  /** W4, a table that is copied again: removes the tenant's rows of it, guarded, in batches. */
   clearTable(table: string, signal: AbortSignal): Promise<{ readonly rows: number }>;
   /** Opened at a barrier (nothing is being applied); counting runs beside the stream. */
   openReadView(signal: AbortSignal): Promise<ReadView>;

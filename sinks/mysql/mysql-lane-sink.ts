@@ -45,6 +45,7 @@ export class MysqlLaneSink implements LaneSink {
   readonly #tables: ReadonlyMap<string, TableStatements>;
   readonly #transaction: LaneTransaction;
   readonly #progress: LaneProgress;
+  readonly #book: LaneBook;
   readonly #contenders: Contenders;
 
   constructor(options: MysqlLaneSinkOptions) {
@@ -56,7 +57,8 @@ export class MysqlLaneSink implements LaneSink {
     this.#tables = tableStatements(target);
     this.#transaction = new LaneTransaction({ schema, lane, epoch, appliers, lanes: "open", probe });
     this.#progress = new LaneProgress({ schema, lane, epoch, appliers });
-    this.#contenders = new Contenders({ target, book: new LaneBook(schema) });
+    this.#book = new LaneBook(schema);
+    this.#contenders = new Contenders({ target, book: this.#book });
   }
 
   mayOvertake(table: string): boolean {
@@ -70,6 +72,13 @@ export class MysqlLaneSink implements LaneSink {
 
   meetsStaleRows(table: string): boolean {
     return this.hasOtherUnique(table) || !areComparedByBytes(this.#table(table).spec);
+  }
+
+  async isShared(table: string, signal: AbortSignal): Promise<boolean> {
+    const { target, control } = this.#options;
+    const { spec } = this.#table(table);
+    const lanes = await control.use((session) => this.#book.others(session, target.lane, spec, signal), signal);
+    return lanes.some(({ state }) => state === "carrying");
   }
 
   progress(signal: AbortSignal): Promise<Progress> {

@@ -60,6 +60,19 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     expect(await target.rows("u")).toEqual(["1 two Hot", "2 one cold", "3 one free"]);
   });
 
+  test("W4: a table is shared while another move that is under way brings rows of it", async () => {
+    expect(await one.isShared(target.id("t"), soon())).toBe(true);
+    const three = target.lane("three", "m3.db.f1");
+    const tables = three.tables.filter(({ id }) => id === target.id("u"));
+    const alone = await target.open({ ...three, move: "m3", tables });
+    await target.sql.run(`INSERT INTO ${target.dray}.cutover VALUES ('m2', 1, 'COMMITTED', '', '{}')`);
+    expect(await one.isShared(target.id("t"), soon())).toBe(false);
+    expect(await one.isShared(target.id("u"), soon())).toBe(true);
+    await target.sql.run(`DELETE FROM ${target.dray}.cutover`);
+    await alone.close();
+    await target.sql.run(`DELETE FROM ${target.dray}.lane WHERE move = 'm3'`);
+  });
+
   test("a delete finds the row given away already", async () => {
     await two.applyChanges(batch(4, [put("t", "20", "two", "x")]), soon());
     await one.applyChanges(batch(5, [drop("t", "20", "one", "x")]), soon());

@@ -15,7 +15,15 @@ const file = join(folder, "report.json");
 const vitest = join(root, "node_modules", "vitest", "vitest.mjs");
 const child = spawn(
   process.execPath,
-  [vitest, "run", "--reporter=default", "--reporter=json", "--reporter=./test/setup/last-words.ts", `--outputFile.json=${file}`, ...args],
+  [
+    vitest,
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    "--reporter=./test/setup/last-words.ts",
+    `--outputFile.json=${file}`,
+    ...args,
+  ],
   { cwd: root, stdio: "inherit" },
 );
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill(signal));

@@ -55,6 +55,11 @@ export function rangeEntry(at: KeyRange): EntryDraft {
   return draft({ kind: "range", range: at }, new Uint8Array(0), { tables: [table] });
 }
 
+/** The same with the coverage that holds behind it: `table` in this pass, announced or not. */
+export function inPass(entry: EntryDraft, table: string, pass: number, announced: "end" | null = "end"): EntryDraft {
+  return { ...entry, coverage: { tables: [{ table, pass, announced, planned: announced, open: [], rows: 0 }] } };
+}
+
 export function markEntry(kind: MarkKind): EntryDraft {
   const mark = { scope: "server", epoch: 1, nonce: "0".repeat(32), kind } as const;
   return draft({ kind: "mark", mark }, new Uint8Array(0));
@@ -85,6 +90,9 @@ export class FakeSink implements LaneSink {
   }
   meetsStaleRows(table: string): boolean {
     return table === "uniq";
+  }
+  isShared(table: string): Promise<boolean> {
+    return Promise.resolve(table === "shared");
   }
   async progress(): Promise<Progress> {
     this.events.push("progress");

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { DrayError } from "../../pipeline/errors.ts";
 import { keyText } from "../../pipeline/key-text.ts";
-import { change, changesEntry, Lane, markEntry, until } from "./applier-harness.ts";
+import { change, changesEntry, inPass, Lane, markEntry, range, rangeEntry, until } from "./applier-harness.ts";
 
 const soon = () => AbortSignal.timeout(20_000);
 
@@ -39,4 +39,61 @@ test("A8: a row that the log changes again, however far behind, is not waited fo
   expect(asked).not.toContain(true);
   lane.sink.applyChanges = apply;
   await applier.whenWatermark(1_305, soon());
+});
+
+/** Another move's row stands under key 1 of `free`, until it is let go. */
+function contended(): { readonly asked: boolean[]; letGo(): void } {
+  const asked: boolean[] = [];
+  let isThere = true;
+  const key = keyText(change("free:1").key);
+  const apply = lane.sink.applyChanges.bind(lane.sink);
+  lane.sink.applyChanges = async (batch, signal) => {
+    if (isThere && batch.changes.flat().some((one) => one.op === "update" && keyText(one.key) === key)) {
+      asked.push(batch.changedLater?.("free", key) ?? false);
+      if (!asked.at(-1)) throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
+    }
+    await apply(batch, signal);
+  };
+  return {
+    asked,
+    letGo: () => {
+      isThere = false;
+    },
+  };
+}
+
+test("A8, W4: a row of a table that is copied again further on is not waited for: its change may be left out of the log", async () => {
+  const { asked } = contended();
+  await lane.append(inPass(changesEntry("free:1"), "free", 0), inPass(markEntry("low"), "free", 0));
+  const applier = lane.applier();
+  lane.run(applier);
+  await until(() => asked.length > 2);
+  expect(asked).not.toContain(true);
+  await lane.append(inPass(markEntry("start"), "free", 1, null));
+  await applier.whenWatermark(3, soon());
+  expect(asked.at(-1)).toBe(true);
+});
+
+test("A8, W4: while it waits, what a recopy further on removes goes at once, and again before the recopy begins", async () => {
+  const { asked, letGo } = contended();
+  await lane.append(inPass(changesEntry("free:1"), "free", 0));
+  const applier = lane.applier();
+  lane.run(applier);
+  await until(() => asked.length > 2);
+  expect(lane.sink.events).not.toContain("clear shared");
+  await lane.append(inPass(markEntry("start"), "shared", 1, null), rangeEntry(range("shared", null, null, 1)));
+  await until(() => lane.sink.events.includes("clear shared"));
+  expect(applier.watermark).toBe(0);
+  letGo();
+  await applier.whenWatermark(3, soon());
+  const { events } = lane.sink;
+  expect(events.lastIndexOf("clear shared")).toBeGreaterThan(events.indexOf("changes 1-1"));
+});
+
+test("A8, W4: a recopy begins with an empty table where another move brings rows of it, too", async () => {
+  await lane.append(rangeEntry(range("shared", null, null, 1)), rangeEntry(range("free", null, null, 1)));
+  const applier = lane.applier();
+  lane.run(applier);
+  await applier.whenWatermark(2, soon());
+  expect(lane.sink.events.filter((event) => event.startsWith("clear"))).toEqual(["clear shared"]);
 });
