@@ -367,13 +367,13 @@ export type ErrorCode = keyof typeof PROBLEMS;
 
 export class DrayError extends Error {
   readonly code: ErrorCode;
-  /** Ids, names, positions, limits, counts. Never secrets, never row values. */
+  /** Ids, names, positions, limits, counts, as JSON holds them: they are journalled. Never secrets, never row values. */
   readonly facts: Readonly<Record<string, unknown>>;
   constructor(code: ErrorCode, facts: Record<string, unknown> = {}, cause?: unknown) {
     super(`${code} ${describeFacts(facts)}`.trimEnd(), { cause });
     this.name = "DrayError";
     this.code = code;
-    this.facts = facts;
+    this.facts = JSON.parse(stringify(facts)) as Record<string, unknown>;
   }
   get problem(): Problem {
     return PROBLEMS[this.code];
