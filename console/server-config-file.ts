@@ -153,9 +153,9 @@ function logField(secret: SecretField, tls: TlsField) {
       brokers: z.array(z.string().regex(HOST, "host:port is expected")).min(1).describe("As host:port"),
       topic_prefix: z
         .string()
-        .regex(/^[A-Za-z0-9._-]{1,100}$/, "letters, digits, . _ and - are expected")
+        .regex(/^[A-Za-z0-9._-]{1,39}$/, "1 to 39 letters, digits, . _ and - are expected")
         .default("dray")
-        .describe("Topics are called PREFIX.LANE"),
+        .describe("Topics are called PREFIX.INSTALLATION.LANE"),
       replication_factor: z
         .int()
         .min(1)

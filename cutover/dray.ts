@@ -54,11 +54,15 @@ export async function openDray(config: ServerConfig, options: DrayOptions): Prom
   }
 }
 
+/** Of the installation's id, in the names of topics. */
+const INSTALLATION_CHARS = 8;
+
 class Root {
   readonly #config: ServerConfig;
   readonly #options: DrayOptions;
   readonly #clock: Clock;
   readonly #probe: Probe;
+  readonly #installationId: string;
   readonly #chunkStore: ChunkStore;
   readonly #log: ChangeLog;
   readonly #adapters: ConfiguredAdapters;
@@ -72,6 +76,7 @@ class Root {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#probe = options.probe ?? noProbe;
+    this.#installationId = installation(config.dataDir);
     this.#chunkStore = new DirectoryChunkStore({ folder: join(config.dataDir, "chunks"), clock: this.#clock });
     this.#log = this.#openLog();
     this.#adapters = new ConfiguredAdapters({
@@ -87,7 +92,7 @@ class Root {
     const { dataDir, clusters, adapters, probes } = this.#config;
     this.#control = await KyselyControlStore.open({ file: join(dataDir, "control.db"), clock: this.#clock });
     const control = this.#control;
-    const installationId = installation(dataDir);
+    const installationId = this.#installationId;
     for (const kind of new Set(Object.values(clusters).map((cluster) => cluster.kind))) {
       const make = STORE_KINDS[kind];
       if (make === undefined) throw new DrayError("STORE_KIND_UNKNOWN", { kind });
@@ -251,7 +256,8 @@ class Root {
     return new KafkaLog({
       ...parts,
       connection: { brokers: log.brokers, ...ssl, ...(sasl === null ? {} : { sasl: { ...sasl } as never }) },
-      topicPrefix: `${log.topicPrefix}.`,
+      // M: moves of one name of two installations must not meet in one topic either.
+      topicPrefix: `${log.topicPrefix}.${this.#installationId.slice(0, INSTALLATION_CHARS)}.`,
       replicas: log.replicationFactor,
       warn: (message) => this.#options.logger.warn(message),
     });
