@@ -10,9 +10,11 @@ import type { ServerConfig } from "../../cutover/server-settings.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { Probe, ProbeName } from "../../pipeline/probe.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
+import { expectArrived } from "./world/arrival.ts";
 import { differences, ledgerProblems } from "./world/compare.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
 import type { Side } from "./world/ledger.ts";
+import { twoOwnServers } from "./world/own-servers.ts";
 import type { Traffic } from "./world/traffic.ts";
 import { World } from "./world/world.ts";
 
@@ -25,7 +27,7 @@ const PATIENT = { timeout: 60_000 };
  */
 describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another server", ["mysql"], () => {
   let all: Servers;
-  const servers = {} as Record<Side, MysqlServer>;
+  let servers: Record<Side, MysqlServer>;
   let world: World;
   let driver: LocalDriver;
   let traffic: Traffic;
@@ -35,10 +37,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
 
   beforeAll(async () => {
     all = await openServers();
-    const start = (name: string, offset: number) =>
-      all.mysql({ name, flags: ["--auto-increment-increment=2", `--auto-increment-offset=${offset}`] });
-    // Names that no variable of the environment can turn into a server of somebody else's.
-    [servers.a, servers.b] = await Promise.all([start("failover-one", 1), start("failover-two", 2)]);
+    servers = await twoOwnServers(all, "failover");
   });
   afterAll(() => all?.close());
 
@@ -129,15 +128,6 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
     return { a: committed(a), b: committed(b) };
   }
 
-  async function expectArrived(): Promise<void> {
-    expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
-    await traffic.stop();
-    expect(await differences(world, TENANT)).toEqual([]);
-    world.ledger.switchHome(TENANT, "b");
-    expect(await ledgerProblems(world, "a", [TENANT])).toEqual([]);
-    expect(await ledgerProblems(world, "b")).toEqual([]);
-  }
-
   function expectUndisturbed(status: MoveStatus): void {
     expect(status).toMatchObject({ problem: null, alarms: [] });
     expect(status.lanes.map(({ problem }) => problem)).toEqual([null]);
@@ -161,7 +151,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
     // Transactions of three servers have gone through the one lane.
     const [[row]] = await world.admin.a.query<RowDataPacket[]>("SELECT @@GLOBAL.gtid_executed AS gtids");
     expect(String(row?.["gtids"]).split(",").length).toBeGreaterThanOrEqual(3);
-    await expectArrived();
+    await expectArrived({ world, traffic, tenant: TENANT });
   });
 
   test("C1: the home fails over before COMMITTED is written: the target's row decides, and status says so", async () => {
@@ -179,7 +169,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
     await driver.close();
     driver = await LocalDriver.open({ config, manifest: world.manifest() });
     expect((await phase(driver, "watching")).attempt).toMatchObject({ decidedIn: "target" });
-    await expectArrived();
+    await expectArrived({ world, traffic, tenant: TENANT });
   });
 
   test("C1: the home fails over while an attempt is aborted: ABORTED in the target lets the tenant write, and the next one commits", async () => {
@@ -203,7 +193,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
       a: [`${done.generation} COMMITTED`],
       b: [`${done.generation} COMMITTED`],
     });
-    await expectArrived();
+    await expectArrived({ world, traffic, tenant: TENANT });
   });
 
   test.each<[Side, ProbeName]>([
@@ -228,7 +218,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
     const committed = await committedAt();
     expect(committed.b).toHaveLength(1);
     expect(committed.a).toEqual(decided === "home" ? committed.b : []);
-    await expectArrived();
+    await expectArrived({ world, traffic, tenant: TENANT });
   });
 
   test("C1, M6: a home that loses commits behind the fence: the attempt is aborted, nobody stays fenced", async () => {

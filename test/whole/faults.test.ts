@@ -10,7 +10,8 @@ import { openServer } from "../../console/open-server.ts";
 import type { MoveStatus } from "../../cutover/move-service.ts";
 import { noProbe, type Probe, type ProbeName } from "../../pipeline/probe.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
-import { differences, ledgerProblems } from "./world/compare.ts";
+import { expectArrived } from "./world/arrival.ts";
+import { differences } from "./world/compare.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
 import type { Traffic } from "./world/traffic.ts";
 import { World } from "./world/world.ts";
@@ -49,16 +50,7 @@ describeWithMysql("faults under a move", ({ a, b }) => {
   /** The move is brought to its end, and both sides hold what was acknowledged, and nothing else. */
   async function expectNothingLost(move: LocalDriver): Promise<void> {
     expect(await cutoverOnceOpen(move)).toMatchObject({ outcome: "committed" });
-    await expectArrived();
-  }
-
-  async function expectArrived(): Promise<void> {
-    expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
-    await traffic.stop();
-    expect(await differences(world, TENANT)).toEqual([]);
-    world.ledger.switchHome(TENANT, "b");
-    expect(await ledgerProblems(world, "a", [TENANT])).toEqual([]);
-    expect(await ledgerProblems(world, "b")).toEqual([]);
+    await expectArrived({ world, traffic, tenant: TENANT });
   }
 
   test("M8: DDL on a moved table stops the lane with event, position and remedy; recopy goes on from there", async () => {
@@ -199,7 +191,7 @@ describeWithMysql("faults under a move", ({ a, b }) => {
       await freeing;
       const { phase: reached } = await phase(move, "streaming", "watching");
       if (reached === "streaming") expect(await cutoverOnceOpen(move)).toMatchObject({ outcome: "committed" });
-      await expectArrived();
+      await expectArrived({ world, traffic, tenant: TENANT });
     },
   );
 

@@ -3,9 +3,10 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { ProbeName } from "../../pipeline/probe.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
-import { differences, ledgerProblems } from "./world/compare.ts";
+import { expectMovedInTheEnd } from "./world/arrival.ts";
 import { cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
 import type { Side } from "./world/ledger.ts";
+import { twoOwnServers } from "./world/own-servers.ts";
 import type { Traffic } from "./world/traffic.ts";
 import { World } from "./world/world.ts";
 
@@ -17,7 +18,7 @@ const TENANT = "acme";
  */
 describeWithOwnServers("A8, C1, M6: a MySQL server goes away and comes back", ["mysql"], () => {
   let all: Servers;
-  const servers = {} as Record<Side, MysqlServer>;
+  let servers: Record<Side, MysqlServer>;
   let world: World;
   let driver: LocalDriver;
   let traffic: Traffic;
@@ -26,10 +27,7 @@ describeWithOwnServers("A8, C1, M6: a MySQL server goes away and comes back", ["
 
   beforeAll(async () => {
     all = await openServers();
-    const start = (name: string, offset: number) =>
-      all.mysql({ name, flags: ["--auto-increment-increment=2", `--auto-increment-offset=${offset}`] });
-    // Names that no variable of the environment can turn into a server of somebody else's.
-    [servers.a, servers.b] = await Promise.all([start("stopped-one", 1), start("stopped-two", 2)]);
+    servers = await twoOwnServers(all, "stopped");
   });
   afterAll(() => all?.close());
 
@@ -59,26 +57,6 @@ describeWithOwnServers("A8, C1, M6: a MySQL server goes away and comes back", ["
     await world.reconnect(side);
   }
 
-  /** Brings the move to its end however often it takes, and looks at everything. */
-  async function expectMovedInTheEnd(): Promise<void> {
-    world.heldAtTarget.add(TENANT);
-    for (;;) {
-      const { phase: now } = await phase(driver, "streaming", "watching");
-      if (now === "watching") break;
-      expect((await cutoverOnceOpen(driver)).outcome).not.toBe("refused");
-    }
-    await traffic.stop();
-    expect(await world.homeOf(TENANT)).toEqual({ home: "b", mayWrite: true });
-    const outcomes = await world.outcomes(draySchema);
-    const committed = outcomes.a.filter((row) => row.endsWith("COMMITTED"));
-    expect(committed).toHaveLength(1);
-    expect(outcomes.b.filter((row) => row.endsWith("COMMITTED"))).toEqual(committed);
-    expect(await differences(world, TENANT)).toEqual([]);
-    world.ledger.switchHome(TENANT, "b");
-    expect(await ledgerProblems(world, "a", [TENANT])).toEqual([]);
-    expect(await ledgerProblems(world, "b")).toEqual([]);
-  }
-
   test.each([
     ["a", "graceful"],
     ["b", "kill"],
@@ -88,7 +66,7 @@ describeWithOwnServers("A8, C1, M6: a MySQL server goes away and comes back", ["
     await phase(driver, "streaming");
     await sleep(200);
     await bounce(side, how === "kill" ? "graceful" : "kill");
-    await expectMovedInTheEnd();
+    await expectMovedInTheEnd({ world, traffic, tenant: TENANT, driver, draySchema });
   });
 
   test.each<[Side, ProbeName]>([
@@ -116,6 +94,6 @@ describeWithOwnServers("A8, C1, M6: a MySQL server goes away and comes back", ["
     // Decided, one way or the other: never left open, never fenced for ever.
     expect(["committed", "aborted"]).toContain(first.outcome);
     if (place === "cutover.after-home-commit") expect(first.outcome).toBe("committed");
-    await expectMovedInTheEnd();
+    await expectMovedInTheEnd({ world, traffic, tenant: TENANT, driver, draySchema });
   });
 });
