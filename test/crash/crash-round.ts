@@ -47,6 +47,8 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
   };
   traffic.start();
   const doomed = new ChildDriver({ config, manifest, dieAt: { place, hit } });
+  // Its channel closes before its end is known.
+  let hasDied = false;
   try {
     await doomed.ready();
     await doomed.start(tenant);
@@ -62,8 +64,9 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
       await traffic.stop();
       throw error;
     }
+    hasDied = true;
   }
-  const reached = !doomed.isAlive;
+  const reached = hasDied || !doomed.isAlive;
   if (reached) expect(await doomed.diedAt()).toBe(place);
   else await doomed.kill();
   world.proxy.decide = () => ({ kind: "pass" });

@@ -16,6 +16,7 @@ export type TrafficOptions = {
   readonly schema: string;
   readonly ledger: Ledger;
   readonly seed: number;
+  readonly firstStamp: number;
   /** Tenants by the side where they live now; a tenant not in it is not written. */
   readonly homeOf: (tenant: string) => Promise<{ readonly home: Side; readonly mayWrite: boolean }>;
   readonly tenants: readonly string[];
@@ -50,7 +51,7 @@ export class Traffic {
   constructor(options: TrafficOptions) {
     this.#options = options;
     this.#random = new Random(options.seed);
-    this.#stamp = 1_000_000;
+    this.#stamp = options.firstStamp;
   }
 
   start(): void {

@@ -46,6 +46,7 @@ export class World {
   readonly #options: WorldOptions;
   readonly #adapter: ReferenceServer;
   readonly #ownSchemas: string[] = [];
+  #traffics = 0;
 
   private constructor(
     options: WorldOptions,
@@ -157,6 +158,8 @@ export class World {
       tenants: plan.tenants ?? Object.keys(this.#options.homes),
       homeOf: (tenant) => this.homeOf(tenant),
       trustMs: TRUST_MS,
+      // A stamp names one write in the world, and ids are made of it.
+      firstStamp: ++this.#traffics * 1_000_000,
       heldAtTarget: this.heldAtTarget,
     });
   }
