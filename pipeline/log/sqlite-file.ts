@@ -5,7 +5,7 @@ import { DrayError } from "../errors.ts";
 
 const FORMAT = 1;
 /** Beyond this the file that SQLite keeps for its write-ahead log is cut back after use. */
-const WAL_LIMIT_BYTES = 64 * 1024 * 1024;
+const WAL_LIMIT_BYTES = 128 * 1024 * 1024;
 const PAGE_BYTES = 8192;
 const SQLITE_FULL = 13;
 const SQLITE_IOERR = 10;

@@ -12,9 +12,10 @@ const REMOVE_BYTES = 4 * 1024 * 1024;
 /** Free pages are used again; only a file that is mostly free space gives some back to the disk. */
 const VACUUM_ABOVE_PAGES = 8192;
 const VACUUM_STEP_PAGES = 256;
-const CHECKPOINT_AFTER_BYTES = 4 * 1024 * 1024;
-/** What a transaction writes beside its entries, roughly. */
-const TRANSACTION_BYTES = 32 * 1024;
+/** Of what a checkpoint writes to the file. Appends wait for it some tens of milliseconds, be it large or small. */
+const CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024;
+/** A small transaction's share of that, roughly: most of its pages are the ones of the transaction before. */
+const TRANSACTION_BYTES = 4 * 1024;
 
 type LaneRow = { readonly id: number; readonly epoch: number; readonly nonce: string; readonly last_seq: number };
 
