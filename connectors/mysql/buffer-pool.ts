@@ -1,5 +1,8 @@
-/** Beyond this a buffer that comes back is left to the collector. */
-const LARGEST_KEPT_BYTES = 16 * 1024 * 1024;
+/**
+ * Beyond this a buffer that comes back is left to the collector. A copy has some eight chunks of 4 MiB between their
+ * reading and their target: where fewer are kept, each round leaves garbage that the collector lets lie for long.
+ */
+const LARGEST_KEPT_BYTES = 40 * 1024 * 1024;
 
 /**
  * Buffers of about one size that come and go by the hundred: without it each is garbage that the collector learns of

@@ -12,10 +12,13 @@ const REMOVE_BYTES = 4 * 1024 * 1024;
 /** Free pages are used again; only a file that is mostly free space gives some back to the disk. */
 const VACUUM_ABOVE_PAGES = 8192;
 const VACUUM_STEP_PAGES = 256;
-/** Of what a checkpoint writes to the file. Appends wait for it some tens of milliseconds, be it large or small. */
+/**
+ * A checkpoint is felt by every server on the disk for some tens of milliseconds, so it comes rarely: behind so much that
+ * it has to write, or so many transactions, each of which leaves some 48 KiB in the write-ahead log, most of it the same
+ * pages again.
+ */
 const CHECKPOINT_AFTER_BYTES = 8 * 1024 * 1024;
-/** A small transaction's share of that, roughly: most of its pages are the ones of the transaction before. */
-const TRANSACTION_BYTES = 4 * 1024;
+const CHECKPOINT_AFTER_TRANSACTIONS = 2_500;
 
 type LaneRow = { readonly id: number; readonly epoch: number; readonly nonce: string; readonly last_seq: number };
 
@@ -24,6 +27,7 @@ export class SqliteStore {
   readonly #db: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   #uncheckpointedBytes = 0;
+  #uncheckpointedTransactions = 0;
 
   constructor(db: DatabaseSync) {
     this.#db = db;
@@ -92,8 +96,12 @@ export class SqliteStore {
 
   /** Called when nobody waits: moves the write-ahead log into the file, gives free space back. */
   tidy(): void {
-    if (this.#uncheckpointedBytes < CHECKPOINT_AFTER_BYTES) return;
+    const isDue =
+      this.#uncheckpointedBytes >= CHECKPOINT_AFTER_BYTES ||
+      this.#uncheckpointedTransactions >= CHECKPOINT_AFTER_TRANSACTIONS;
+    if (!isDue) return;
     this.#uncheckpointedBytes = 0;
+    this.#uncheckpointedTransactions = 0;
     this.#db.exec("PRAGMA wal_checkpoint(PASSIVE)");
     const free = Number(this.#get("PRAGMA freelist_count", [])?.["freelist_count"]);
     const pages = Number(this.#get("PRAGMA page_count", [])?.["page_count"]);
@@ -163,7 +171,7 @@ export class SqliteStore {
     try {
       const result = work();
       this.#db.exec("COMMIT");
-      this.#uncheckpointedBytes += TRANSACTION_BYTES;
+      this.#uncheckpointedTransactions++;
       return result;
     } catch (error) {
       // A full disk makes SQLite roll back by itself.
