@@ -20,3 +20,14 @@ function isFree(port: number): Promise<boolean> {
     probe.listen({ port, host: "127.0.0.1", exclusive: true }, () => probe.close(() => resolve(true)));
   });
 }
+
+/** Starts a server on ports of its own choice; once more where another process took one between the look and the start. */
+export async function onFreePorts<T>(start: () => Promise<T>, isTaken: (error: unknown) => boolean): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start();
+    } catch (error) {
+      if (tries === 4 || !isTaken(error)) throw error;
+    }
+  }
+}

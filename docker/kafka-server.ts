@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Log } from "./cache.ts";
 import { lastLines, runCommand } from "./command.ts";
 import { Container } from "./container.ts";
-import { freePort } from "./free-port.ts";
+import { freePort, onFreePorts } from "./free-port.ts";
 import type { Guard } from "./guard.ts";
 import { kafkaAnswers } from "./kafka-answers.ts";
 import type { KafkaJars } from "./kafka-jars.ts";
@@ -50,16 +50,12 @@ function settings(listeners: string, advertised: string, controller: string): Re
 
 type ProcessOptions = { readonly jars: KafkaJars; readonly guard: Guard; readonly log: Log };
 
-export async function startKafkaProcess(options: ProcessOptions): Promise<KafkaServer> {
-  // Another process may take a port between our look and the server's start. Kafka's jars come without a logger: that it
-  // ended at once is all one gets to know.
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await startOnce(options);
-    } catch (error) {
-      if (tries === 4 || !/ended while starting/.test(String(error))) throw error;
-    }
-  }
+export function startKafkaProcess(options: ProcessOptions): Promise<KafkaServer> {
+  // Kafka's jars come without a logger: that it ended at once is all one gets to know.
+  return onFreePorts(
+    () => startOnce(options),
+    (error) => /ended while starting/.test(String(error)),
+  );
 }
 
 async function startOnce({ jars, guard, log }: ProcessOptions): Promise<KafkaServer> {

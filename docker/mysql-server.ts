@@ -3,7 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
 import type { Log } from "./cache.ts";
-import { freePort } from "./free-port.ts";
+import { freePort, onFreePorts } from "./free-port.ts";
 import type { Guard } from "./guard.ts";
 import type { MysqlBinaries } from "./mysql-binaries.ts";
 import { newDataFolder, runAs } from "./mysql-data.ts";
@@ -71,9 +71,7 @@ export async function startMysqlProcess(options: {
   mkdirSync(folder);
   await newDataFolder({ binaries, flags: server.flags ?? [], target: dataDir, log });
   const serverId = newServerId();
-  let lastError: unknown;
-  // Another process may take the port between our look and the server's start.
-  for (let tries = 0; tries < 4; tries += 1) {
+  return await onFreePorts(async () => {
     const address = { host: "127.0.0.1", port: await freePort(), user: "root", password: "" };
     const runner = new ServerProcess({
       name: server.name,
@@ -94,16 +92,14 @@ export async function startMysqlProcess(options: {
       guard,
       answers: () => mysqlAnswers(address),
     });
-    try {
-      await runner.start();
-      log(`${server.name}: MySQL ${binaries.version} on 127.0.0.1:${address.port}`);
-      return runningServer({ name: server.name, address, runner, version: binaries.version, dataDir });
-    } catch (error) {
-      lastError = error;
-      if (!/Bind on TCP|another mysqld server running on port/.test(String(error))) break;
-    }
-  }
-  throw lastError;
+    await runner.start();
+    log(`${server.name}: MySQL ${binaries.version} on 127.0.0.1:${address.port}`);
+    return runningServer({ name: server.name, address, runner, version: binaries.version, dataDir });
+  }, isPortTaken);
+}
+
+function isPortTaken(error: unknown): boolean {
+  return /Bind on TCP|another mysqld server running on port/.test(String(error));
 }
 
 export function runningServer(options: {

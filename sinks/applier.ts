@@ -158,9 +158,7 @@ export class Applier {
 
   async #open(signal: AbortSignal): Promise<Progress> {
     const { sink, lane } = this.#options;
-    const onRetry = this.#reasons.retrying("progress");
-    const progress = await withBackoff(() => sink.progress(signal), { signal, onRetry });
-    this.#reasons.clear("progress");
+    const progress = await this.#untilDone("progress", () => sink.progress(signal), signal);
     if (progress.closed) throw new DrayError("LANE_CLOSED", { lane });
     return progress;
   }
@@ -322,18 +320,19 @@ export class Applier {
   /** W4: whether stale rows of a table that is copied again could be in the way, of itself or of another move. */
   async #isInTheWay(table: string, signal: AbortSignal): Promise<boolean> {
     const { sink } = this.#options;
-    if (sink.meetsStaleRows(table)) return true;
-    const onRetry = this.#reasons.retrying("clear");
-    const isShared = await withBackoff(() => sink.isShared(table, signal), { signal, onRetry });
-    this.#reasons.clear("clear");
-    return isShared;
+    return sink.meetsStaleRows(table) || (await this.#untilDone("clear", () => sink.isShared(table, signal), signal));
   }
 
   async #drainAndClear(table: string, signal: AbortSignal): Promise<void> {
     await this.#drain(signal);
-    const onRetry = this.#reasons.retrying("clear");
-    await withBackoff(() => this.#options.sink.clearTable(table, signal), { signal, onRetry });
-    this.#reasons.clear("clear");
+    await this.#untilDone("clear", () => this.#options.sink.clearTable(table, signal), signal);
+  }
+
+  /** Tried again where the error is transient, its reason shown under `name` until it is done. */
+  async #untilDone<T>(name: string, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const done = await withBackoff(work, { signal, onRetry: this.#reasons.retrying(name) });
+    this.#reasons.clear(name);
+    return done;
   }
 
   /** Nothing is under way and the durable watermark stands at the last entry taken. */
