@@ -15,6 +15,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   start: () => import("./start.ts"),
   list: () => import("./list.ts"),
   status: () => import("./status.ts"),
+  verify: () => import("./verify.ts"),
   cutover: () => import("./cutover.ts"),
   pause: () => import("./pause.ts"),
   resume: () => import("./resume.ts"),

@@ -23,6 +23,10 @@ export default command({
       .positive()
       .optional()
       .describe("The whole pause at most; past it the attempt is aborted"),
+    acceptUnverified: z
+      .boolean()
+      .default(false)
+      .describe("Goes ahead though rows were not compared; journalled, and said in every later line about the move"),
     yes: z.boolean().default(false).describe("Goes ahead without asking"),
   }),
   flags: {
@@ -30,12 +34,14 @@ export default command({
     dryRun: "--dry-run",
     maxLagSeconds: "--max-lag <seconds>",
     maxPauseSeconds: "--max-pause <seconds>",
+    acceptUnverified: "--accept-unverified",
     yes: "--yes",
   },
-  async run(context, { move, dryRun, maxLagSeconds, maxPauseSeconds, yes }) {
+  async run(context, { move, dryRun, maxLagSeconds, maxPauseSeconds, acceptUnverified, yes }) {
     const limits = {
       maxLagSeconds: maxLagSeconds ?? null,
       maxPauseMs: maxPauseSeconds === undefined ? null : maxPauseSeconds * 1000,
+      acceptUnverified,
     };
     if (!dryRun && !yes) await confirm(context, move, limits);
     const result = await call(context, move, { dryRun, ...limits });
@@ -43,7 +49,11 @@ export default command({
   },
 });
 
-type Limits = { readonly maxLagSeconds: number | null; readonly maxPauseMs: number | null };
+type Limits = {
+  readonly maxLagSeconds: number | null;
+  readonly maxPauseMs: number | null;
+  readonly acceptUnverified: boolean;
+};
 
 /** The gate is shown before the question, and asked again by the cutover itself. */
 async function confirm(context: CommandContext, move: string, limits: Limits): Promise<void> {

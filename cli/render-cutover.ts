@@ -5,6 +5,7 @@ const SIGN: Readonly<Record<GateCondition["verdict"], string>> = {
   yes: "yes    ",
   no: "NO     ",
   unknown: "UNKNOWN",
+  accepted: "ACCEPT ",
   absent: "absent ",
 };
 

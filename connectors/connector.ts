@@ -9,6 +9,7 @@ export type {
   LaneFeed,
   LaneSource,
   SourceEvent,
+  TableRange,
 } from "../pipeline/source.ts";
 
 /** Reads a source. One per source server, however many moves it serves. */

@@ -2,10 +2,10 @@ import { z } from "zod";
 import type { Caller, CutoverRequest, CutoverResult, MoveEvent, MoveService } from "../cutover/move-service.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { EventQueue } from "./event-queue.ts";
-import { nothing, type Route, route } from "./route.ts";
+import { moveName, nothing, type Route, route } from "./route.ts";
 import { shapes } from "./shapes.ts";
+import { verifyRoutes } from "./verify-routes.ts";
 
-const moveName = z.strictObject({ move: z.string().min(1).max(128) });
 const request = {
   manifest: z.string().min(1).describe("The manifest's text (YAML)"),
   manifestFile: z.string().max(1_000).default("manifest").describe("The file's name, for the places of findings"),
@@ -17,6 +17,10 @@ const cutoverBody = z.strictObject({
   dryRun: z.boolean().default(false).describe("Asks the gate and changes nothing"),
   maxLagSeconds: z.number().positive().nullable().default(null),
   maxPauseMs: z.number().positive().nullable().default(null).describe("The whole pause, adapters and grace included"),
+  acceptUnverified: z
+    .boolean()
+    .default(false)
+    .describe("What is not verified does not close the gate; journalled, and said in every later line"),
 });
 
 /** One move: look, act, watch. */
@@ -176,6 +180,7 @@ export function moveRoutes(service: MoveService): readonly Route[] {
       answer: shapes.journal,
       handle: ({ params, query }) => service.journal(params.move, query.after),
     }),
+    ...verifyRoutes(service),
     logRoute(service),
   ];
 }

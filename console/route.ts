@@ -35,6 +35,7 @@ export type Route = {
   register(app: FastifyInstance): void;
 };
 
+export const moveName = z.strictObject({ move: z.string().min(1).max(128) });
 export const nothing = z.strictObject({});
 
 /** One definition is the check of what comes in, the OpenAPI description, and the role that is needed (K4, K5). */

@@ -11,6 +11,7 @@ import type {
   MoveEvent,
   MoveStatus,
   PreflightReport,
+  VerificationReport,
 } from "../cutover/move-service.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import type { Finding } from "../pipeline/preflight.ts";
@@ -36,6 +37,36 @@ const tableStatus = z.object({
   rowsEstimated: z.number().nullable(),
 });
 
+const tableVerification = z.object({
+  table: z.string(),
+  covered: z.boolean(),
+  rowsVerified: z.number(),
+  rowsCopied: z.number(),
+  dirtyKeys: z.int(),
+  differences: z.int(),
+  passUnderWay: z.boolean(),
+});
+const verification = tableVerification.omit({ table: true, rowsCopied: true }).extend({
+  coverage: z.number(),
+  rowsCompared: z.number(),
+  tables: z.array(tableVerification),
+});
+
+const difference = z.object({
+  lane: z.string(),
+  table: z.string(),
+  key: z.string(),
+  kind: z.enum(["missing", "differing", "extra"]),
+  columns: z.array(z.string()).nullable(),
+  seq: z.int(),
+  foundAtMs: z.number(),
+  values: z.record(z.string(), z.object({ source: z.string().nullable(), target: z.string().nullable() })).nullable(),
+});
+const verificationReport = z.object({
+  lanes: z.array(verification.extend({ lane: z.string() })),
+  differences: z.array(difference),
+});
+
 const laneStatus = z.object({
   lane: z.string(),
   store: z.string(),
@@ -51,6 +82,7 @@ const laneStatus = z.object({
   bytesPerSecond: z.number(),
   etaSeconds: z.number().nullable(),
   waiting: z.array(z.string()),
+  verification,
   problem: problem.nullable(),
 });
 
@@ -101,7 +133,7 @@ const fileFinding = z.object({
 
 const gate = z.object({
   name: z.string(),
-  verdict: z.enum(["yes", "no", "unknown", "absent"]),
+  verdict: z.enum(["yes", "no", "unknown", "accepted", "absent"]),
   value: z.string(),
   limit: z.string().nullable(),
 });
@@ -177,6 +209,7 @@ export const shapes = {
   fileFindings: z.object({ findings: z.array(fileFinding) }),
   manifest: z.object({ manifest: z.string(), findings: z.array(fileFinding) }),
   adapterReport,
+  verificationReport,
   version: z.object({ version: z.string() }),
 };
 
@@ -205,7 +238,24 @@ type Checked = [
   Fits<JournalEntry, typeof journalEntry>,
   Fits<LogLine, typeof logLine>,
   Fits<Alarm, typeof alarm>,
+  Fits<VerificationReport, typeof verificationReport>,
   Fits<AdapterReport, typeof adapterReport>,
   Fits<MoveEvent, typeof event>,
 ];
-export const SHAPES_FIT: Checked = [true, true, true, true, true, true, true, true, true, true, true, true, true, true];
+export const SHAPES_FIT: Checked = [
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+];

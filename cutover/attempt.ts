@@ -22,6 +22,8 @@ export interface AttemptLane {
   drain(signal: AbortSignal): Promise<Drained>;
   /** The same, and nothing of the tenant is carried from that place on. */
   seal(signal: AbortSignal): Promise<Drained>;
+  /** Behind that drained mark: the rows that changed lately, on both sides. Empty: none differs. */
+  verify(behind: Drained, signal: AbortSignal): Promise<readonly string[]>;
   /** Changes held behind the seal. */
   held(): number;
   /** Lifts the seal: what was held is carried after all. */
@@ -37,6 +39,8 @@ export type AttemptOptions = {
   readonly commitPoint: CommitPoint;
   /** Waits for the source's transactions that were writing when the fence came down. */
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
+  /** accepted: a person answers for rows that were not compared. */
+  readonly verify: "compared" | "accepted";
   /** The home's server uuid, read now: before the first fence call. */
   readonly homeUuid: string;
   /** C11: from the first fence call to COMMITTED. */
@@ -133,13 +137,18 @@ export class Attempt {
     for (;;) {
       const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
       await probe("cutover.after-s1");
+      const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
+      await probe("cutover.after-verify");
       await probe("cutover.after-prepare");
       await this.#timeline.run("pin", () => fencing.pin(generation, signal));
       await probe("cutover.after-pin");
       const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
       await probe("cutover.after-s2");
       signal.throwIfAborted();
-      if (this.#isProven(first, second)) return;
+      if (this.#isProven(first, second)) {
+        if (differing.length === 0) return;
+        throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
+      }
       // What came between has been, or will now be, carried: drain again and prove again.
       for (const lane of this.#options.lanes) lane.release();
       if (++this.#repeats > REPEATS) throw new DrayError("FENCE_LEAKS", { generation, repeats: REPEATS });
@@ -150,6 +159,16 @@ export class Attempt {
   async #drainAll(drain: (lane: AttemptLane) => Promise<Drained>, signal: AbortSignal): Promise<readonly Drained[]> {
     const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
     return await Promise.all(this.#options.lanes.map((lane) => withBackoff(() => drain(lane), options)));
+  }
+
+  /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
+  async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
+    if (this.#options.verify === "accepted") return [];
+    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    const found = this.#options.lanes.map((lane, i) =>
+      withBackoff(() => lane.verify(first[i] as Drained, signal), options),
+    );
+    return (await Promise.all(found)).flat();
   }
 
   /** No lane carried, or holds, a change of the tenant behind S1; one writer epoch saw both. */

@@ -1,7 +1,7 @@
 import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
-import { Attempt, type AttemptResult } from "./attempt.ts";
+import { Attempt, type AttemptOptions, type AttemptResult } from "./attempt.ts";
 import { CommitPoint, type Outcomes } from "./commit-point.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
@@ -40,6 +40,7 @@ export async function runCutover(
       skipped: move.details.skipped.filter(({ tables }) => tables.length > 0).map(({ seq }) => seq),
       blockers: (signal) => blockers(move, signal),
       recheck: (signal) => recheck(move, signal),
+      acceptUnverified: request.acceptUnverified,
     },
     forward,
   );
@@ -51,9 +52,19 @@ export async function runCutover(
     return { ...nothing, outcome: "refused", reason };
   }
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
+  await noteAccepted(move, gate, by);
   const generation = await takeGeneration(move, fencing, by, forward);
-  const attempt = await openAttempt(move, fencing, generation, maxPauseMs, onEvent, forward);
+  const verify = request.acceptUnverified ? "accepted" : "compared";
+  const attempt = await openAttempt(move, fencing, { generation, maxPauseMs, verify }, onEvent, forward);
   return await finish(move, generation, gate, await withPriority(move, () => attempt.run(forward)));
+}
+
+/** What a person answers for stands in every later line about the move. */
+async function noteAccepted(move: Move, gate: readonly GateCondition[], by: string): Promise<void> {
+  const what = gate.filter(({ verdict }) => verdict === "accepted").map(({ name, value }) => `${name}: ${value}`);
+  if (what.length === 0) return await move.setDetails({ accepted: null });
+  await move.note("accept-unverified", { what }, by);
+  await move.setDetails({ accepted: { by, what: what.join("; ") } });
 }
 
 /** M9: behind a fence, the tenant's lanes wait for nobody else's. */
@@ -71,7 +82,8 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
   const note = move.details.attempt;
   const generation = note?.generation ?? move.context.journal.move.generation;
   const fencing = move.context.fencing();
-  const attempt = await openAttempt(move, fencing, generation, DEFAULT_PAUSE_MS, () => {}, signal, note);
+  const plan = { generation, maxPauseMs: DEFAULT_PAUSE_MS, verify: "compared" } as const;
+  const attempt = await openAttempt(move, fencing, plan, () => {}, signal, note);
   const result = await attempt.recover(signal);
   move.run();
   return await finish(move, generation, [], result);
@@ -93,13 +105,13 @@ async function takeGeneration(move: Move, fencing: Fencing, by: string, signal: 
 async function openAttempt(
   move: Move,
   fencing: Fencing,
-  generation: number,
-  maxPauseMs: number,
+  plan: Pick<AttemptOptions, "generation" | "maxPauseMs" | "verify">,
   onEvent: (event: MoveEvent) => void,
   signal: AbortSignal,
   note: AttemptNote | null = null,
 ): Promise<Attempt> {
   const { context } = move;
+  const { generation } = plan;
   const { sourceControl } = home(move).pair;
   const homeUuid = note?.homeUuid ?? (await sourceControl.outcomes.serverIdentity(signal)).uuid;
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
@@ -111,13 +123,12 @@ async function openAttempt(
     });
   };
   return new Attempt({
-    generation,
+    ...plan,
     lanes: move.lanes.runtimes,
     fencing,
     commitPoint: commitPoint(move, (side, error) => onHeld(side === "home" ? "commit" : "route", error)),
     quiesce: (deadlineMs, each) => quiesce(move, deadlineMs, each),
     homeUuid,
-    maxPauseMs,
     routePatienceMs: context.settings.routePatienceMs,
     clock: context.clock,
     probe: context.probe,

@@ -19,6 +19,7 @@ import { KyselyControlStore } from "./control/kysely-control-store.ts";
 import type { ControlStore } from "./control-store.ts";
 import { makeFencing } from "./fence-adapters.ts";
 import { Journal } from "./journal.ts";
+import { VerifyFiles } from "./lane/verify-memory.ts";
 import { Move } from "./move.ts";
 import type { MoveSettings, MoveStore } from "./move-context.ts";
 import type { ServerConfig } from "./server-settings.ts";
@@ -168,6 +169,7 @@ class Root {
       control,
       log: this.#log,
       chunkStore: this.#chunkStore,
+      verifyMemory: new VerifyFiles({ folder: join(this.#config.dataDir, "verify") }),
       alarms: new Alarms({ store: control, logger, post: this.#alarmPost() }),
       settings: {
         ...SETTINGS,

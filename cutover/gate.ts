@@ -3,6 +3,7 @@ import { reasonOf } from "../pipeline/backoff.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import type { Fencing } from "./fencing.ts";
 import { judgeCount } from "./gate-count.ts";
+import { judgeVerification } from "./gate-verification.ts";
 import type { LaneRuntime } from "./lane/lane-runtime.ts";
 import type { GateCondition } from "./move-service.ts";
 
@@ -14,6 +15,8 @@ export type GateOptions = {
   readonly maxPauseMs: number;
   /** Seqs that were passed over and whose tables have not been copied again (A8). */
   readonly skipped: readonly number[];
+  /** A person answers for what is not verified. */
+  readonly acceptUnverified: boolean;
   /** Transactions of the source that write covered tables now (C11). */
   readonly blockers: (signal: AbortSignal) => Promise<readonly Blocker[]>;
   /** The checks of preflight that can go wrong while a move runs. */
@@ -58,7 +61,15 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
       rows(lane, AbortSignal.any([signal, AbortSignal.timeout(COUNT_TIMEOUT_MS)])),
     );
   }
-  conditions.push({ name: "verification", verdict: "absent", value: "not in this version", limit: null });
+  for (const lane of options.lanes) {
+    const name = `${lane.lane} verification`;
+    // Last, so that what is dirty when the fence comes down is what changed since this moment.
+    await judge(name, null, () => judgeVerification(lane, { budgetMs: options.maxPauseMs / 4 }, signal));
+    const judged = conditions.at(-1);
+    if (options.acceptUnverified && judged?.name === name && judged.verdict !== "yes") {
+      conditions.splice(-1, 1, { ...judged, verdict: "accepted" });
+    }
+  }
   conditions.push({ name: "rollback", verdict: "absent", value: "unavailable (not in this version)", limit: null });
   return conditions;
 }

@@ -10,6 +10,7 @@ import type { Alarms } from "./alarms.ts";
 import type { ControlStore } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
 import type { Journal } from "./journal.ts";
+import type { VerifyMemory } from "./lane/verify-memory.ts";
 import type { StorePair } from "./store-kind.ts";
 
 /** Numbers of the server that hold for every move. */
@@ -35,6 +36,7 @@ export type MoveContext = {
   readonly control: ControlStore;
   readonly log: ChangeLog;
   readonly chunkStore: ChunkStore;
+  readonly verifyMemory: VerifyMemory;
   readonly alarms: Alarms;
   readonly settings: MoveSettings;
   readonly clock: Clock;

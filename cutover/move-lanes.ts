@@ -99,18 +99,19 @@ export class MoveLanes {
 
   /** Stops and forgets every lane: log, bodies, and the control store's record; also those that were never loaded. */
   async drop(): Promise<void> {
-    const { journal, log, chunkStore, control } = this.#context;
+    const { journal, log, chunkStore, verifyMemory, control } = this.#context;
     await this.stop("the lane is dropped");
     this.#lanes.splice(0);
     for (const { lane } of await control.lanes(journal.move.name)) {
       await log.drop(lane as LaneId);
       await chunkStore.dropLane(lane as LaneId);
+      await verifyMemory.drop(lane as LaneId);
       await control.dropLane(lane);
     }
   }
 
   #runtime(source: LaneSource, store: MoveStore, firstPass: number, mode: CaptureMode): LaneRuntime {
-    const { log, chunkStore, control, throttle, clock, probe, settings } = this.#context;
+    const { log, chunkStore, verifyMemory, control, throttle, clock, probe, logger, settings } = this.#context;
     const { lane } = source;
     return new LaneRuntime({
       ...settings,
@@ -119,9 +120,11 @@ export class MoveLanes {
       sink: store.pair.sink,
       log,
       chunkStore,
+      verifyMemory,
       throttle,
       clock,
       probe,
+      logger,
       mode,
       firstPass,
       memory: {
@@ -129,6 +132,8 @@ export class MoveLanes {
         checkpoint: async () => (await control.getLane(lane))?.checkpoint ?? null,
         saveCheckpoint: (checkpoint) => control.saveCheckpoint(lane, checkpoint.epoch, checkpoint),
       },
+      columnsOf: (table, found) => store.pair.differingColumns(source, table, found),
+      describeKey: (table, key) => store.pair.describeKey(source, { table, key }),
       closeInTarget: (signal) => store.pair.targetControl.closeLane(lane, signal),
       onCopied: () => this.#events.onCopied(lane),
       makeUpFor: (loss, signal) => {

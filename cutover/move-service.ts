@@ -63,7 +63,56 @@ export type LaneStatus = {
   readonly etaSeconds: number | null;
   /** Every reason why something of the lane waits, in the operator's words. */
   readonly waiting: readonly string[];
+  readonly verification: VerificationStatus;
   readonly problem: Problem | null;
+};
+
+export type TableVerification = {
+  readonly table: string;
+  /** Every range was compared since the table was copied. */
+  readonly covered: boolean;
+  readonly rowsVerified: number;
+  readonly rowsCopied: number;
+  /** Changed since they were compared last. */
+  readonly dirtyKeys: number;
+  readonly differences: number;
+  /** Ranges are still to be compared, for the first time or in the pass that was asked for last. */
+  readonly passUnderWay: boolean;
+};
+
+export type VerificationStatus = Omit<TableVerification, "table" | "rowsCopied"> & {
+  /** Of the rows, from 0 to 1. */
+  readonly coverage: number;
+  /** By this process, passes and single keys together. */
+  readonly rowsCompared: number;
+  readonly tables: readonly TableVerification[];
+};
+
+export type DifferenceReport = {
+  readonly lane: string;
+  readonly table: string;
+  /** The key's columns, as text. */
+  readonly key: string;
+  readonly kind: "missing" | "differing" | "extra";
+  /** Null until the row was compared by itself; empty for a missing or an extra one. */
+  readonly columns: readonly string[] | null;
+  /** The place of the lane's log at which it was real. */
+  readonly seq: number;
+  readonly foundAtMs: number;
+  /** By column, as text; null unless they were asked for. */
+  readonly values: Readonly<Record<string, { readonly source: string | null; readonly target: string | null }>> | null;
+};
+
+export type VerificationReport = {
+  readonly lanes: readonly (VerificationStatus & { readonly lane: string })[];
+  readonly differences: readonly DifferenceReport[];
+};
+
+export type VerifyRequest = {
+  /** Null: every table. */
+  readonly table: string | null;
+  /** The ranges of open differences are copied again; else everything is compared again. */
+  readonly repair: boolean;
 };
 
 export type AttemptStatus = {
@@ -102,8 +151,11 @@ export type ActionResult = { readonly done: string; readonly status: MoveStatus 
 
 export type GateCondition = {
   readonly name: string;
-  /** unknown counts as no; absent (not in this version) does not block, but is said. */
-  readonly verdict: "yes" | "no" | "unknown" | "absent";
+  /**
+   * unknown counts as no; accepted is a no that a person answers for; absent (not in this version) does not block, but is
+   * said.
+   */
+  readonly verdict: "yes" | "no" | "unknown" | "accepted" | "absent";
   readonly value: string;
   readonly limit: string | null;
 };
@@ -112,6 +164,8 @@ export type CutoverRequest = {
   readonly dryRun: boolean;
   readonly maxLagSeconds: number | null;
   readonly maxPauseMs: number | null;
+  /** What is not verified does not close the gate; journalled, and said in every later line about the move. */
+  readonly acceptUnverified: boolean;
 };
 
 export type CutoverResult = {
@@ -206,6 +260,10 @@ export interface MoveService {
   ): Promise<ActionResult>;
   /** Null: every table. */
   recopy(move: string, table: string | null, caller: Caller): Promise<ActionResult>;
+  /** V: begins a pass, or a repair of what was found; `verification` says how far it is. */
+  verify(move: string, request: VerifyRequest, caller: Caller): Promise<ActionResult>;
+  /** Values of differing rows are for admins only, and journalled before they are read. */
+  verification(move: string, showValues: boolean, caller: Caller, signal: AbortSignal): Promise<VerificationReport>;
   resolve(move: string, owner: "from" | "to", caller: Caller): Promise<ActionResult>;
   abort(move: string, caller: Caller): Promise<ActionResult>;
   /** `sql` is the guarded SQL that would remove the source's rows; it is not run. */

@@ -6,12 +6,10 @@ import type { Learned, OpenLane } from "./move-lanes.ts";
 import type { AttemptStatus, LaneStatus, MoveStatus, Problem, TableStatus } from "./move-service.ts";
 import type { Pace } from "./pace.ts";
 import type { Phase } from "./phases.ts";
+import { laneVerification, verificationWords } from "./verification.ts";
 
-/** What every line about a move says until the parts are there. */
-export const NOT_YET = {
-  verification: "not in this version",
-  rollback: "unavailable (not in this version)",
-} as const;
+/** What every line about a move says until the part is there. */
+export const NOT_YET = { rollback: "unavailable (not in this version)" } as const;
 
 export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
   const { context } = move;
@@ -30,12 +28,14 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     problem: problem === null ? null : withRemedy(problem),
     lanes: move.lanes.all.map((lane) => laneStatus(lane, move.phase, pace)),
     attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
+    verification: verificationWords(move),
     ...NOT_YET,
     next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
   };
 }
 
-function laneStatus({ source, store, runtime, learned }: OpenLane, phase: Phase, pace: Pace): LaneStatus {
+function laneStatus(lane: OpenLane, phase: Phase, pace: Pace): LaneStatus {
+  const { source, store, runtime, learned } = lane;
   const state = runtime.state();
   const expected = Object.values(learned.rowsEstimated).reduce((sum, rows) => sum + rows, 0);
   const speed = pace.of(source.lane, state, expected);
@@ -55,6 +55,7 @@ function laneStatus({ source, store, runtime, learned }: OpenLane, phase: Phase,
     bytesPerSecond: speed.bytesPerSecond,
     etaSeconds: speed.etaSeconds,
     waiting: state.waiting,
+    verification: laneVerification(lane),
     problem: isDrayError(stopped) ? problemOf(stopped) : null,
   };
 }

@@ -22,6 +22,8 @@ export type MoveDetails = {
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
   readonly attempt: AttemptNote | null;
+  /** A person answers for what was not verified when the tenant was switched; null where nobody does. */
+  readonly accepted: { readonly by: string; readonly what: string } | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
   readonly earlier: number;
 };
@@ -38,7 +40,15 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const BLANK: MoveDetails = { skipped: [], recopying: [], recopied: [], problem: null, attempt: null, earlier: 0 };
+const BLANK: MoveDetails = {
+  skipped: [],
+  recopying: [],
+  recopied: [],
+  problem: null,
+  attempt: null,
+  accepted: null,
+  earlier: 0,
+};
 
 /**
  * One move in this process: its place in the state machine, its lanes, and one command at a time. What a command does

@@ -1,9 +1,7 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { Position } from "../pipeline/entry.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { refuses } from "../pipeline/file-finding.ts";
-import type { Manifest } from "../pipeline/manifest.ts";
-import { checkNames, checkTables, type ReadManifest, readManifest } from "../pipeline/manifest-check.ts";
+import { checkTables, readKnown, readManifest } from "../pipeline/manifest-check.ts";
 import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
 import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
@@ -27,6 +25,8 @@ import type {
   MoveService,
   MoveStatus,
   PreflightReport,
+  VerificationReport,
+  VerifyRequest,
 } from "./move-service.ts";
 import { startMove } from "./move-start.ts";
 import { moveStatus } from "./move-status.ts";
@@ -35,6 +35,7 @@ import { allowed, type Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
 import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
+import { askForPass, repairDifferences, verificationReport } from "./verification.ts";
 
 /** Kafka topics, file names and ASCII columns carry the name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
@@ -80,7 +81,7 @@ export class DrayService implements MoveService {
   }
 
   async preflight(request: MoveRequest, _caller: Caller, signal: AbortSignal): Promise<PreflightReport> {
-    const { manifest, findings } = this.#manifest(request.manifest, request.manifestFile);
+    const { manifest, findings } = readKnown(this.#parts.knownNames, request.manifest, request.manifestFile);
     if (manifest === null) return preflightReport({ request, file: findings, checks: [] });
     const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
     return preflightReport({ request, file: findings, checks });
@@ -91,7 +92,7 @@ export class DrayService implements MoveService {
     caller: Caller,
     signal: AbortSignal,
   ): Promise<ActionResult> {
-    const { manifest, findings } = this.#manifest(request.manifest, request.manifestFile);
+    const { manifest, findings } = readKnown(this.#parts.knownNames, request.manifest, request.manifestFile);
     if (manifest === null) throw new DrayError("MANIFEST_INVALID", { findings });
     const name = request.name ?? `${manifest.name}-${request.tenant}`;
     if (!NAME.test(name)) throw new DrayError("MOVE_NAME_INVALID", { name });
@@ -191,6 +192,31 @@ export class DrayService implements MoveService {
     return await this.#done(move, table === null ? "every table is copied again" : `${table} is copied again`);
   }
 
+  async verify(name: string, { table, repair }: VerifyRequest, { by }: Caller): Promise<ActionResult> {
+    const move = this.#move(name);
+    return await move.command("verify", by, async () => {
+      if (!repair) {
+        await askForPass(move, table, by);
+        return await this.#done(move, `${table ?? "everything"} is compared again, from end to end`);
+      }
+      const { ranges, tables } = await repairDifferences(move, by, this.#life.signal);
+      const again = tables.length === 0 ? "" : `; ${tables.join(", ")} as a whole`;
+      return await this.#done(move, `${ranges} ranges are copied again${again}, and then compared`);
+    });
+  }
+
+  async verification(
+    name: string,
+    showValues: boolean,
+    { by }: Caller,
+    signal: AbortSignal,
+  ): Promise<VerificationReport> {
+    const move = this.#move(name);
+    // Rows are shown to nobody before the journal says to whom (K5).
+    if (showValues) await move.note("verify-values", {}, by);
+    return await verificationReport(move, { showValues }, signal);
+  }
+
   async resolve(name: string, owner: "from" | "to", { by }: Caller): Promise<ActionResult> {
     const move = this.#move(name);
     await this.#letGo(move);
@@ -229,7 +255,7 @@ export class DrayService implements MoveService {
   }
 
   async manifestCheck(request: ManifestCheckRequest, signal: AbortSignal) {
-    const read = this.#manifest(request.manifest, request.manifestFile);
+    const read = readKnown(this.#parts.knownNames, request.manifest, request.manifestFile);
     if (read.manifest === null || request.cluster === null) return { findings: read.findings };
     const schemas = read.manifest.stores.flatMap((store) => store.schemas.map(({ source }) => source));
     const live = await this.#parts.liveTables(request.cluster, schemas, signal);
@@ -284,14 +310,6 @@ export class DrayService implements MoveService {
 
   async #done(move: Move, done: string): Promise<ActionResult> {
     return { done, status: await moveStatus(move, this.#pace) };
-  }
-
-  /** The file by itself, and the names it uses of this server's configuration. */
-  #manifest(text: string, file: string): { readonly manifest: Manifest | null } & Omit<ReadManifest, "manifest"> {
-    const read = readManifest({ text, file });
-    if (read.manifest === null) return read;
-    const names = checkNames(read.manifest, this.#parts.knownNames, read.locate);
-    return { ...read, manifest: refuses(names) ? null : read.manifest, findings: [...read.findings, ...names] };
   }
 
   async #lease(move: Move): Promise<void> {

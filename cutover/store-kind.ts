@@ -5,6 +5,7 @@ import type { Change } from "../pipeline/entry.ts";
 import type { ManifestStore } from "../pipeline/manifest.ts";
 import type { CheckTime, Finding } from "../pipeline/preflight.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
+import type { FoundRow } from "../pipeline/verify/compare.ts";
 import type { Sink } from "../sinks/sink.ts";
 import type { TargetControl } from "../sinks/target-control.ts";
 
@@ -39,7 +40,15 @@ export interface StorePair {
   removalSql(lane: LaneSource): readonly string[];
   /** For `dray log --bodies`: columns and values of a change, as text. */
   describeChange(lane: LaneSource, change: Change): Readonly<Record<string, string | null>>;
-  /** For alarms and errors: the key's columns, as text. */
-  describeKey(lane: LaneSource, change: Change): string;
+  /** For alarms, errors and differences: the key's columns, as text. */
+  describeKey(lane: LaneSource, row: Pick<Change, "table" | "key">): string;
+  /** For `dray verify --show-values`: the differing columns' values on both sides, as text. */
+  describeDifference(
+    lane: LaneSource,
+    table: string,
+    found: FoundRow,
+  ): Readonly<Record<string, { readonly source: string | null; readonly target: string | null }>>;
+  /** The columns in which a row differs between the sides; none where it stands on one side alone. */
+  differingColumns(lane: LaneSource, table: string, found: FoundRow): readonly string[];
   close(): Promise<void>;
 }

@@ -12,6 +12,7 @@ const FINDINGS_SHOWN = 20;
 const STEP_WORDS: Readonly<Record<string, string>> = {
   fence: "the router refuses the tenant's writes; then the grace",
   quiesce: "transactions that had begun before have ended",
+  verify: "what changed lately is equal on both sides",
   drain: "a first mark has come through to the target",
   pin: "the fence is confirmed, and expires no more",
   "drain-again": "a second mark; nothing of the tenant came after the first",

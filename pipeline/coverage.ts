@@ -102,7 +102,7 @@ export function sameRange(a: KeyRange, b: KeyRange): boolean {
   return a.table === b.table && a.pass === b.pass && sameBound(a.after, b.after) && sameBound(a.upTo, b.upTo);
 }
 
-function sameBound(a: Bound | null, b: Bound | null): boolean {
+export function sameBound(a: Bound | null, b: Bound | null): boolean {
   if (a === null || b === null) return a === b;
   return a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);
 }

@@ -1,4 +1,4 @@
-import type { Coverage, KeyRange } from "./coverage.ts";
+import type { Bound, Coverage, KeyRange } from "./coverage.ts";
 
 /** A place in the source's own history. Only the connector that made it may parse or compare it. */
 export type Position = string & { readonly __brand: "Position" };
@@ -52,10 +52,21 @@ export type EntryDetail =
       readonly leftOut: number;
     }
   | { readonly kind: "mark"; readonly mark: Mark }
-  | { readonly kind: "verify" }
+  | {
+      readonly kind: "verify";
+      readonly scope: VerifyScope;
+      readonly rows: number;
+      /** Rows changed in the window: not compared (V1). */
+      readonly leftOut: number;
+    }
   | { readonly kind: "schema" }
   | { readonly kind: "member" };
 export type EntryKind = EntryDetail["kind"];
+
+/** V1: a range by digests, or single keys by whole rows. */
+export type VerifyScope =
+  | { readonly form: "range"; readonly table: string; readonly after: Bound | null; readonly upTo: Bound | null }
+  | { readonly form: "keys"; readonly table: string; readonly keys: number };
 
 export type BodyRef = {
   /** Of the bytes as stored (compressed where `encoding` says so). */

@@ -3,6 +3,7 @@ import {
   CoverageIndex,
   type KeyRange,
   startCoverage,
+  tableIsComplete,
   withChunk,
   withRange,
   withRecopy,
@@ -14,8 +15,9 @@ import { MarkBook } from "./mark-book.ts";
 import { OpenWindows, type ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
 import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "./source.ts";
+import { verifyBody } from "./verify/window-body.ts";
 import { waitFor } from "./wait.ts";
-import type { Window } from "./window.ts";
+import type { Window, WindowScope } from "./window.ts";
 
 /** Where a mark stands in the lane's log. */
 export type MarkPlace = Appended & {
@@ -137,7 +139,7 @@ export class LaneCapture {
     this.#index = new CoverageIndex(this.#log.coverage);
     this.#windows = new OpenWindows({
       connects: () => feed.state().connects,
-      append: (window, rows) => this.#appendChunk(window, rows),
+      append: (window, rows) => this.#append(window, rows),
     });
   }
 
@@ -230,9 +232,21 @@ export class LaneCapture {
     return window;
   }
 
+  /** Every range is in the log, so that every change of the table is too. */
+  isFollowed(table: string): boolean {
+    const covered = this.#log.coverage.tables.find((each) => each.table === table);
+    return covered !== undefined && tableIsComplete(covered);
+  }
+
   /** A range announced before a restart, or one whose window was discarded, is read again: its window opens here. */
   reopen(range: KeyRange): Window {
-    return this.#windows.open(range);
+    return this.#windows.open({ purpose: "copy", range });
+  }
+
+  /** V1, V3: a window over what is copied already; null where the table is not, so that the target need not follow it. */
+  open(scope: WindowScope & { readonly purpose: "verify" | "repair" }): Window | null {
+    const table = scope.purpose === "verify" ? scope.scope.table : scope.range.table;
+    return this.isFollowed(table) ? this.#windows.open(scope) : null;
   }
 
   /** Resolves when the next chunk is durable. */
@@ -247,15 +261,16 @@ export class LaneCapture {
     this.#windows.discard(window);
   }
 
-  /** Hands in what was read before `high`. True once the chunk is durable; false where it must be read again (M2). */
-  finish(window: Window, read: ReadRows): Promise<boolean> {
+  /** Hands in what was read before `high`. The entry's seq once it is durable; null where it must be read again (M2). */
+  finish(window: Window, read: ReadRows): Promise<number | null> {
     return this.#windows.finish(window, read);
   }
 
   /** W4: from a new start mark on, whose seq this is, nothing of the tables is covered until their ranges are announced. */
   async recopy(tables: readonly string[], signal: AbortSignal): Promise<number> {
-    const read = tables.find((table) => this.#windows.isReading(table));
+    const read = tables.find((table) => this.#windows.isCopying(table));
     if (read !== undefined) throw new Error(`${read} is being read`);
+    this.#windows.giveUp(tables);
     this.#log.resetCoverage(tables.reduce(withRecopy, this.#log.coverage));
     this.#index = new CoverageIndex(this.#log.coverage);
     return (await this.mark("start", signal)).header.seq;
@@ -317,17 +332,44 @@ export class LaneCapture {
     return this.#watching && this.#heartbeats++ % WATCH_KEEPS_ONE_IN !== 0;
   }
 
-  /** W1: the chunk, less what changed, stands in the log at this place of the stream. */
-  async #appendChunk(window: Window, rows: ChunkRows): Promise<void> {
+  /** W1: what was read, less what changed, stands in the log at this place of the stream. */
+  #append(window: Window, rows: ChunkRows): Promise<number | null> {
+    const { opened } = window;
+    // Behind a seal nothing is appended; and changes of a table that is copied again are left out until it is announced.
+    const isLate = opened.purpose !== "copy" && (this.#held !== null || !this.isFollowed(window.table));
+    if (isLate) return Promise.resolve(null);
+    if (opened.purpose === "verify") return this.#appendVerify(window, opened, rows);
+    return this.#appendChunk(window, opened, rows);
+  }
+
+  async #appendChunk(
+    window: Window,
+    { purpose, range }: WindowScope & { readonly purpose: "copy" | "repair" },
+    rows: ChunkRows,
+  ): Promise<number> {
     const { probe } = this.#options;
-    const { range } = window;
     const kept = rows.encode(window.changed);
     void probe("capture.before-chunk-append", { table: range.table });
-    const coverage = withChunk(this.#log.coverage, range, kept.rows);
-    const { header } = await this.#log.chunk({ range, encoded: kept }, window.leftOut, coverage);
+    const { coverage } = this.#log;
+    const after = purpose === "copy" ? withChunk(coverage, range, kept.rows) : coverage;
+    const { header } = await this.#log.chunk({ range, encoded: kept }, window.leftOut, after);
     this.#options.onChunk(header.seq, header.body.plainBytes);
     void probe("capture.after-chunk-append", { table: range.table });
     for (const wake of this.#chunkWaiters) wake();
     this.#chunkWaiters.clear();
+    return header.seq;
+  }
+
+  /** V1: what the source holds at this place of the stream, for the target to be compared with. */
+  async #appendVerify(
+    window: Window,
+    opened: WindowScope & { readonly purpose: "verify" },
+    rows: ChunkRows,
+  ): Promise<number> {
+    const { body, count } = verifyBody(window, opened, rows);
+    const detail = { kind: "verify", scope: opened.scope, rows: count, leftOut: window.leftOut.length } as const;
+    const { header } = await this.#log.verify(detail, body);
+    void this.#options.probe("verify.after-append", { table: window.table });
+    return header.seq;
   }
 }

@@ -120,6 +120,11 @@ export class LaneLog {
     );
   }
 
+  verify(detail: EntryDetail & { readonly kind: "verify" }, body: Uint8Array): Promise<Appended> {
+    this.flush();
+    return this.#append(detail, body);
+  }
+
   /** The coverage from the next entry on: a recopy begins (W4). */
   resetCoverage(coverage: Coverage): void {
     this.flush();

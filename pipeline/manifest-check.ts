@@ -174,3 +174,11 @@ function* checkItself(manifest: Manifest, locate: ReadManifest["locate"]): Itera
 function error(place: string, message: string, remedy: string): FileFinding {
   return { severity: "error", place, message, remedy };
 }
+
+/** The file by itself, and the names it uses of a server's configuration; no manifest where either is refused. */
+export function readKnown(known: KnownNames, text: string, file: string): ReadManifest {
+  const read = readManifest({ text, file });
+  if (read.manifest === null) return read;
+  const names = checkNames(read.manifest, known, read.locate);
+  return { ...read, manifest: refuses(names) ? null : read.manifest, findings: [...read.findings, ...names] };
+}

@@ -1,12 +1,11 @@
-import type { KeyRange } from "./coverage.ts";
 import type { KeyBytes } from "./entry.ts";
 import type { ChunkRows } from "./source.ts";
-import { Window } from "./window.ts";
+import { Window, type WindowScope } from "./window.ts";
 
 /** What was read for a window, and how often the reader had connected by then (M2). */
 export type ReadRows = { readonly rows: ChunkRows; readonly high: string; readonly connects: number };
 
-type Open = { read: ReadRows | null; readonly done: PromiseWithResolvers<boolean> };
+type Open = { read: ReadRows | null; readonly done: PromiseWithResolvers<number | null> };
 
 /**
  * The windows of a lane that are open now. A window closes when both have come: the rows that were read, and its `high`
@@ -15,24 +14,24 @@ type Open = { read: ReadRows | null; readonly done: PromiseWithResolvers<boolean
  */
 export class OpenWindows {
   readonly #connects: () => number;
-  /** Appends the chunk at this place of the stream; resolves once it is durable. */
-  readonly #append: (window: Window, rows: ChunkRows) => Promise<void>;
+  /** Appends at this place of the stream; resolves with the entry's seq once it is durable, null where it is refused. */
+  readonly #append: (window: Window, rows: ChunkRows) => Promise<number | null>;
   readonly #open = new Map<Window, Open>();
   /** `high` marks that the stream showed before their rows were handed in. */
   readonly #early = new Set<string>();
 
   constructor(options: {
     readonly connects: () => number;
-    readonly append: (window: Window, rows: ChunkRows) => Promise<void>;
+    readonly append: (window: Window, rows: ChunkRows) => Promise<number | null>;
   }) {
     this.#connects = options.connects;
     this.#append = options.append;
   }
 
   /** Open from this place of the stream on. */
-  open(range: KeyRange): Window {
-    const window = new Window(range);
-    const done = Promise.withResolvers<boolean>();
+  open(scope: WindowScope): Window {
+    const window = new Window(scope);
+    const done = Promise.withResolvers<number | null>();
     done.promise.catch(() => {});
     this.#open.set(window, { read: null, done });
     return window;
@@ -42,8 +41,17 @@ export class OpenWindows {
     this.#open.delete(window);
   }
 
-  isReading(table: string): boolean {
-    return [...this.#open.keys()].some((window) => window.range.table === table);
+  isCopying(table: string): boolean {
+    return [...this.#open.keys()].some((window) => window.table === table && window.opened.purpose === "copy");
+  }
+
+  /** Whoever waits for one of these is told that it is to be read again. */
+  giveUp(tables: readonly string[]): void {
+    for (const [window, { done }] of this.#open) {
+      if (!tables.includes(window.table)) continue;
+      this.#open.delete(window);
+      done.resolve(null);
+    }
   }
 
   /** A change of the tenant passes. */
@@ -51,10 +59,10 @@ export class OpenWindows {
     for (const window of this.#open.keys()) window.saw(table, key);
   }
 
-  /** Resolves with true once the chunk is in the log, with false where the window was discarded. */
-  async finish(window: Window, read: ReadRows): Promise<boolean> {
+  /** Resolves with the entry's seq once it is in the log, with null where the window was discarded. */
+  async finish(window: Window, read: ReadRows): Promise<number | null> {
     const open = this.#open.get(window);
-    if (open === undefined) throw new Error("the window is not open");
+    if (open === undefined) return null; // given up meanwhile
     open.read = read;
     // Keys that changed since the mark passed may be left out too, which is never wrong: the log has them (W1).
     if (this.#early.delete(read.high)) this.#close(window, open, read);
@@ -78,9 +86,9 @@ export class OpenWindows {
   #close(window: Window, { done }: Open, read: ReadRows): void {
     this.#open.delete(window);
     if (this.#connects() !== read.connects) {
-      done.resolve(false);
+      done.resolve(null);
       return;
     }
-    this.#append(window, read.rows).then(() => done.resolve(true), done.reject);
+    this.#append(window, read.rows).then(done.resolve, done.reject);
   }
 }

@@ -8,6 +8,7 @@ import {
   tableIsComplete,
 } from "./coverage.ts";
 import type { LaneCapture } from "./lane-capture.ts";
+import { readBetweenMarks } from "./marked-read.ts";
 import type { ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
 import type { ChunkBudget, CoveredTable, LaneSource, StreamSource } from "./source.ts";
@@ -113,7 +114,7 @@ export class Snapshot {
       });
       if (read !== null) {
         await probe("capture.after-high-mark", { table: work.range.table });
-        if (await capture.finish(window, read)) {
+        if ((await capture.finish(window, read)) !== null) {
           this.#options.onProgress();
           return;
         }
@@ -124,18 +125,9 @@ export class Snapshot {
     }
   }
 
-  async #read(range: KeyRange, signal: AbortSignal): Promise<ReadRows | null> {
-    const { stream, source, capture, probe } = this.#options;
-    const { epoch, feed } = capture.state();
-    const before = await stream.fingerprint(signal);
-    await stream.mark(source.lane, epoch, "low", signal);
-    await probe("capture.after-low-mark", { table: range.table });
-    const rows = await stream.readRange(source, range, signal);
-    await probe("capture.after-chunk-read", { table: range.table });
-    const after = await stream.fingerprint(signal);
-    if (before !== after || capture.state().feed.connects !== feed.connects) return null;
-    const high = await stream.mark(source.lane, epoch, "high", signal);
-    return { rows, high: high.nonce, connects: feed.connects };
+  #read(range: KeyRange, signal: AbortSignal): Promise<ReadRows | null> {
+    const { stream, source } = this.#options;
+    return readBetweenMarks(this.#options, range.table, () => stream.readRange(source, range, signal), signal);
   }
 
   async #othersComplete(root: TableCoverage, signal: AbortSignal): Promise<void> {

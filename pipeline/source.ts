@@ -1,5 +1,6 @@
 import type { Bound, KeyRange } from "./coverage.ts";
-import type { Change, LaneId, Mark, MarkKind, Position } from "./entry.ts";
+import type { Change, KeyBytes, LaneId, Mark, MarkKind, Position } from "./entry.ts";
+import type { RowDigests } from "./verify/row-digests.ts";
 
 /** A table (collection) that moves. `definition` belongs to the kind of store and is kept as JSON in the control store. */
 export type CoveredTable = {
@@ -67,6 +68,10 @@ export type ChunkRows = {
   readonly rows: number;
   /** The store's own encoding of all rows whose keyText is not in `leaveOut`. Called once, after the window has closed. */
   encode(leaveOut: ReadonlySet<string>): EncodedRows;
+  /** Instead of `encode`: what stands for each row, keyed with `key`. Called once; rows of `leaveOut` are not in it. */
+  digest(key: Uint8Array, leaveOut: ReadonlySet<string>): RowDigests;
+  /** Instead of `encode`: each row by itself, its values in their one form (W6). */
+  single(): readonly { readonly key: KeyBytes; readonly row: Uint8Array }[];
   /** Of the rows as read. */
   readonly bytes: number;
 };
@@ -79,6 +84,9 @@ export type EncodedRows = {
   /** The body's bytes are needed by nobody any more: the next chunk may be read into them. */
   readonly release: () => void;
 };
+
+/** Keys of a table above `after` up to and including `upTo`. */
+export type TableRange = Pick<KeyRange, "table" | "after" | "upTo">;
 
 export type ChunkBudget = { readonly rows: number; readonly bytes: number };
 
@@ -108,7 +116,9 @@ export interface StreamSource {
     signal: AbortSignal,
   ): Promise<Bound | null>;
   /** One statement in a new read view (W1). Call only after the window's `low` mark is committed, then commit `high`. */
-  readRange(source: LaneSource, range: KeyRange, signal: AbortSignal): Promise<ChunkRows>;
+  readRange(source: LaneSource, range: TableRange, signal: AbortSignal): Promise<ChunkRows>;
+  /** The tenant's rows with these keys, by primary key; between marks as `readRange`. May give others with equal keys. */
+  readKeys(source: LaneSource, table: string, keys: readonly KeyBytes[], signal: AbortSignal): Promise<ChunkRows>;
   /**
    * A fingerprint of what must not change between `low` and the read: server uuid, binlog_order_commits, read_only (M2).
    * A range whose two fingerprints differ is discarded.

@@ -1,53 +1,22 @@
 import { withBackoff } from "../pipeline/backoff.ts";
-import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
-import type { Clock } from "../pipeline/clock.ts";
 import type { Coverage } from "../pipeline/coverage.ts";
-import type { EntryHeader, LaneId } from "../pipeline/entry.ts";
+import type { EntryHeader } from "../pipeline/entry.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
-import type { ChangeLog } from "../pipeline/log/log.ts";
-import type { Probe } from "../pipeline/probe.ts";
-import { type AppliedCounts, ApplyCounters } from "./apply-counters.ts";
+import { type ApplierLimits, type ApplierOptions, type ApplierState, LIMITS } from "./applier-options.ts";
+import { ApplyCounters } from "./apply-counters.ts";
 import { Barriers } from "./barriers.ts";
-import { type Batch, type BatchLimits, nextBatch } from "./batch.ts";
-import { EntryFeed, type ReadyEntry } from "./entry-feed.ts";
+import { type Batch, lastOf, nextBatch, rangeOf } from "./batch.ts";
+import { DoneEntries } from "./done-entries.ts";
+import { type BodyNeed, EntryFeed, type ReadyEntry } from "./entry-feed.ts";
 import { InFlight } from "./in-flight.ts";
 import { LookAhead } from "./look-ahead.ts";
-import type { AppliedRange, LaneSink, Progress } from "./sink.ts";
+import type { Progress, ReadView } from "./sink.ts";
 import { WaitReasons } from "./wait-reasons.ts";
 import { Wakeup } from "./wakeup.ts";
 import { Watermark } from "./watermark.ts";
 
-export type ApplierLimits = BatchLimits & { readonly prefetchBytes: number };
-
-/**
- * A2, A3: large enough to cost the target little, small enough to hold locks for milliseconds and to share no key with
- * the transactions beside it.
- */
-const LIMITS: ApplierLimits = { changes: 500, bytes: 1024 * 1024, prefetchBytes: 8 * 1024 * 1024 };
 /** A transaction under way when the applier stops may end by itself; after this it is cut off. */
 const STOP_GRACE_MS = 5_000;
-
-export type ApplierOptions = {
-  readonly log: ChangeLog;
-  readonly lane: LaneId;
-  readonly sink: LaneSink;
-  readonly chunkStore: ChunkStore;
-  readonly clock: Clock;
-  readonly probe: Probe;
-  readonly limits?: Partial<ApplierLimits>;
-  /** Every entry once, in seq order, when everything up to it is applied; its watermark may be durable a little later. */
-  readonly onApplied?: (header: EntryHeader) => void;
-};
-
-export type ApplierState = {
-  readonly watermark: number;
-  readonly appliedSeq: number;
-  readonly headSeqSeen: number;
-  readonly inFlight: number;
-  /** Why it waits or tries again, in the operator's words; null while it works or has nothing to do. */
-  readonly reason: string | null;
-  readonly applied: AppliedCounts;
-};
 
 /**
  * Applies one lane's log to its target, in log order where order matters and beside each other where it provably does
@@ -62,15 +31,12 @@ export class Applier {
   readonly #counters = new ApplyCounters();
   readonly #reasons = new WaitReasons();
   readonly #moved = new Wakeup();
-  readonly #skipped = new Set<number>();
+  readonly #done = new DoneEntries();
   /** Tables whose next pass begins with an empty table in the target. */
   readonly #beginsEmpty = new Set<string>();
   readonly #watermark: Watermark;
   readonly #lookAhead: LookAhead;
   #feed: EntryFeed | null = null;
-  /** Ranges that the target has above its watermark, and the last seq of them. */
-  #holes: readonly AppliedRange[] = [];
-  #holesEnd = 0;
   /** The next entry to be applied, or passed over. */
   #nextSeq = 1;
   /** As of the last entry that was taken. */
@@ -84,7 +50,7 @@ export class Applier {
     this.#inFlight = new InFlight(options.sink);
     const { log, lane, chunkStore, sink, clock, probe, onApplied } = options;
     const peek = (index: number) => this.#feed?.peek(index);
-    const isSkipped = (seq: number) => this.#skipped.has(seq);
+    const isSkipped = (seq: number) => this.#done.isSkipped(seq);
     this.#lookAhead = new LookAhead({ log, lane, chunkStore, peek, isSkipped });
     const reasons = this.#reasons;
     this.#watermark = new Watermark({ sink, clock, probe, reasons, onApplied: (header) => onApplied?.(header) });
@@ -112,7 +78,7 @@ export class Applier {
 
   /** The entry counts as applied without being applied; the caller has journalled it (A8). */
   skip(seq: number): void {
-    this.#skipped.add(seq);
+    this.#done.skip(seq);
     this.#moved.notify();
   }
 
@@ -165,8 +131,7 @@ export class Applier {
 
   #begin(progress: Progress): EntryFeed {
     const { log, lane, chunkStore } = this.#options;
-    this.#holes = progress.applied;
-    for (const { last } of progress.applied) this.#holesEnd = Math.max(this.#holesEnd, last);
+    this.#done.startWith(progress.applied);
     this.#nextSeq = progress.watermark + 1;
     this.#watermark.startAt(progress.anchor);
     this.#feed = new EntryFeed({
@@ -175,7 +140,7 @@ export class Applier {
       chunkStore,
       after: progress.anchor,
       budgetBytes: this.#limits.prefetchBytes,
-      needsBody: (header) => !this.#isDone(header),
+      needsBody: (header) => this.#needsBody(header),
       onReady: () => {
         this.#reasons.clear("log");
         this.#moved.notify();
@@ -183,6 +148,11 @@ export class Applier {
       onRetry: this.#reasons.retrying("log"),
     });
     return this.#feed;
+  }
+
+  #needsBody(header: EntryHeader): BodyNeed {
+    if (!this.#done.has(header)) return "applied";
+    return this.#options.follower?.needsBody(header) === true ? "followed" : "no";
   }
 
   async #dispatch(feed: EntryFeed, signal: AbortSignal, cut: AbortSignal): Promise<never> {
@@ -199,14 +169,15 @@ export class Applier {
   async #standStill(signal: AbortSignal): Promise<void> {
     await this.#drain(signal);
     // What the target has above its watermark since before a restart would already be seen at an earlier place.
-    await this.#barriers.runBefore(Math.max(this.#nextSeq, this.#holesEnd + 1));
+    await this.#barriers.runBefore(Math.max(this.#nextSeq, this.#done.end + 1));
   }
 
   /** False: the head must wait for something under way. */
   async #start(head: ReadyEntry, feed: EntryFeed, signal: AbortSignal, cut: AbortSignal): Promise<boolean> {
     const { detail, seq, lane } = head.header;
-    if (this.#isDone(head.header) || detail.kind === "mark" || detail.kind === "range") {
-      const again = this.#isDone(head.header) ? null : beginsAgain(head.header);
+    const isDone = this.#done.has(head.header);
+    if (isDone || detail.kind === "mark" || detail.kind === "range") {
+      const again = isDone ? null : beginsAgain(head.header);
       if (again !== null && (await this.#isInTheWay(again, signal))) this.#beginsEmpty.add(again);
       // Nothing may come between this look and the taking: a unit that waits adds to it at any time.
       const emptied = again !== null && this.#beginsEmpty.delete(again) ? again : null;
@@ -214,6 +185,10 @@ export class Applier {
       this.#take(feed, [head])();
       // Durable before anything later: cleared again after a restart, it would take rows that later seqs brought.
       if (emptied !== null) await this.#watermark.whenDurable(seq, signal);
+      return true;
+    }
+    if (detail.kind === "verify") {
+      await this.#compare(head, signal);
       return true;
     }
     if (detail.kind !== "changes" && detail.kind !== "chunk") {
@@ -226,8 +201,26 @@ export class Applier {
     return true;
   }
 
+  /** V1: the target's read view opens when all before the entry is applied, and nothing behind it. */
+  async #compare(head: ReadyEntry, signal: AbortSignal): Promise<void> {
+    const { follower, sink, probe } = this.#options;
+    const feed = this.#feed as EntryFeed;
+    const { seq } = head.header;
+    // What the target has above its watermark since before a restart would already be seen.
+    const isWanted = follower !== undefined && seq > this.#done.end && follower.wants(head.header);
+    let view: ReadView | null = null;
+    if (isWanted) {
+      await this.#settle(signal);
+      view = await this.#untilDone("verify", () => sink.openReadView(signal), signal);
+      await probe("verify.after-view", { seq });
+    }
+    this.#take(feed, [head])();
+    follower?.compare(head, view);
+  }
+
   #take(feed: EntryFeed, entries: readonly ReadyEntry[]): () => void {
     const { header, anchor } = entries.at(-1) as ReadyEntry;
+    for (const entry of entries) this.#options.follower?.take(entry);
     feed.take(entries.length);
     this.#taken = header.coverage;
     this.#nextSeq = header.seq + 1;
@@ -242,7 +235,7 @@ export class Applier {
       peek: (index) => feed.peek(index),
       inFlight: this.#inFlight,
       limits: this.#limits,
-      isDone: (entry) => this.#isDone(entry.header),
+      isDone: (entry) => this.#done.has(entry.header),
       beforeSeq: this.#barriers.first,
     });
   }
@@ -335,12 +328,17 @@ export class Applier {
     return done;
   }
 
-  /** Nothing is under way and the durable watermark stands at the last entry taken. */
-  async #drain(signal: AbortSignal): Promise<void> {
+  /** Nothing is under way. */
+  async #settle(signal: AbortSignal): Promise<void> {
     while (this.#inFlight.count > 0) {
       await this.#moved.wait(signal);
       if (this.#failure !== null) throw this.#failure;
     }
+  }
+
+  /** Nothing is under way and the durable watermark stands at the last entry taken. */
+  async #drain(signal: AbortSignal): Promise<void> {
+    await this.#settle(signal);
     await this.#watermark.whenDurable(this.#watermark.appliedSeq, signal);
   }
 
@@ -362,30 +360,9 @@ export class Applier {
     this.#watermark.end(why);
     this.#barriers.end(why);
   }
-
-  #isDone(header: EntryHeader): boolean {
-    if (this.#skipped.has(header.seq)) return true;
-    if (header.seq > this.#holesEnd) return false;
-    const hole = this.#holes.find(({ first, last }) => first <= header.seq && header.seq <= last);
-    if (hole && hole.nonce !== header.nonce) {
-      // L7: the log lost its tail after the target had applied it, and another writer has used the seq again.
-      throw new DrayError("LOG_TRUNCATED", { lane: header.lane, seq: header.seq, appliedNonce: hole.nonce });
-    }
-    return hole !== undefined;
-  }
 }
 
 /** The table whose recopy this entry begins. */
 function beginsAgain({ detail }: EntryHeader): string | null {
   return detail.kind === "range" && detail.range.pass > 0 && detail.range.after === null ? detail.range.table : null;
-}
-
-function rangeOf(batch: Batch): AppliedRange {
-  const first = (batch.entries[0] as ReadyEntry).header;
-  const last = lastOf(batch).header;
-  return { first: first.seq, last: last.seq, nonce: first.nonce };
-}
-
-function lastOf(batch: Batch): ReadyEntry {
-  return batch.entries.at(-1) as ReadyEntry;
 }

@@ -1,6 +1,7 @@
 import type { Change } from "../pipeline/entry.ts";
 import type { ReadyEntry } from "./entry-feed.ts";
 import type { Footprint, InFlight } from "./in-flight.ts";
+import type { AppliedRange } from "./sink.ts";
 
 export type BatchLimits = { readonly changes: number; readonly bytes: number };
 
@@ -54,4 +55,14 @@ function addKeys(keys: Map<string, Set<string>>, entry: ReadyEntry): void {
     }
     set.add(entry.keys[i] ?? "");
   });
+}
+
+export function rangeOf(batch: Batch): AppliedRange {
+  const first = (batch.entries[0] as ReadyEntry).header;
+  const last = lastOf(batch).header;
+  return { first: first.seq, last: last.seq, nonce: first.nonce };
+}
+
+export function lastOf(batch: Batch): ReadyEntry {
+  return batch.entries.at(-1) as ReadyEntry;
 }

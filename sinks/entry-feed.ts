@@ -3,7 +3,7 @@ import { ByteBudget } from "../pipeline/byte-budget.ts";
 import { decodeChanges, decodeChunk } from "../pipeline/change-codec.ts";
 import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
 import type { Change, EntryHeader, KeyBytes, LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
-import { openBody } from "../pipeline/entry-codec.ts";
+import { isLostBody, openBody } from "../pipeline/entry-codec.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { keyText } from "../pipeline/key-text.ts";
 import { anchorOf } from "../pipeline/log/lane-writer.ts";
@@ -17,10 +17,15 @@ export type ReadyEntry = {
   readonly changes: readonly Change[];
   /** The changes' keys, as the conflict check wants them. */
   readonly keys: readonly string[];
+  /** Of a verify entry. */
+  readonly verify: Uint8Array | null;
   readonly chunk: { readonly leftOut: readonly KeyBytes[]; readonly rows: Uint8Array } | null;
   /** Once it is applied, and nothing looks at its bytes any more. */
   readonly release: () => void;
 };
+
+/** followed: it is not applied, and one that is lost is given out without its changes. */
+export type BodyNeed = "applied" | "followed" | "no";
 
 export type EntryFeedOptions = {
   readonly log: ChangeLog;
@@ -28,8 +33,8 @@ export type EntryFeedOptions = {
   readonly chunkStore: ChunkStore;
   readonly after: LogAnchor | null;
   readonly budgetBytes: number;
-  /** False for what the target has already: such a body is never opened, and may be gone. */
-  readonly needsBody: (header: EntryHeader) => boolean;
+  /** `no` for what the target has already: such a body is never opened, and may be gone. */
+  readonly needsBody: (header: EntryHeader) => BodyNeed;
   readonly onReady: () => void;
   readonly onRetry: (error: Error, attempt: number) => void;
 };
@@ -107,11 +112,19 @@ export class EntryFeed {
     const { header, offset } = entry;
     const anchor = anchorOf(header, offset);
     const release = entry.held?.release ?? (() => {});
-    const blank = { header, anchor, bytes: 256, changes: [], keys: [], chunk: null, release };
+    const blank = { header, anchor, bytes: 256, changes: [], keys: [], verify: null, chunk: null, release };
     const kind = header.detail.kind;
-    if ((kind !== "changes" && kind !== "chunk") || !this.#options.needsBody(header)) return blank;
-    const body = await openBody(entry, this.#options.chunkStore);
+    const hasBody = kind === "changes" || kind === "chunk" || kind === "verify";
+    const need = hasBody ? this.#options.needsBody(header) : "no";
+    if (need === "no") return blank;
+    const body = await openBody(entry, this.#options.chunkStore).catch((error: unknown) => {
+      // A comparison whose body is lost is made again, from another body.
+      if (isLostBody(error) && (need === "followed" || kind === "verify")) return null;
+      throw error;
+    });
+    if (body === null) return blank;
     const bytes = body.length + blank.bytes;
+    if (kind === "verify") return { ...blank, bytes, verify: body };
     if (kind === "chunk") return { ...blank, bytes, chunk: decodeChunk(body) };
     const changes = decodeChanges(body);
     return { ...blank, bytes, changes, keys: changes.map((change) => keyText(change.key)) };

@@ -1,6 +1,7 @@
-import type { CoveredTable } from "../connectors/connector.ts";
+import type { CoveredTable, TableRange } from "../connectors/connector.ts";
 import type { KeyRange } from "../pipeline/coverage.ts";
 import type { Change, KeyBytes, LaneId, LogAnchor } from "../pipeline/entry.ts";
+import type { RowDigests } from "../pipeline/verify/row-digests.ts";
 
 export type LaneTarget = {
   readonly lane: LaneId;
@@ -55,6 +56,10 @@ export type ChunkUnit = {
 /** A target read view at an exact log place: while it is open later entries may commit, and it does not see them. */
 export interface ReadView {
   countRows(signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
+  /** The tenant's rows of a range in key order, as `ChunkRows.digest` makes them of equal rows at the source (V1). */
+  digestRange(range: TableRange, key: Uint8Array, signal: AbortSignal): Promise<RowDigests>;
+  /** The tenant's rows with these keys, by key text; each as `ChunkRows.single` makes it of an equal row. */
+  readKeys(table: string, keys: readonly KeyBytes[], signal: AbortSignal): Promise<ReadonlyMap<string, Uint8Array>>;
   close(): Promise<void>;
 }
 
@@ -66,6 +71,8 @@ export interface ReadView {
  */
 export interface LaneSink {
   readonly epoch: number;
+  /** Names the target's server: another one may hold other rows. */
+  readonly server: string;
   /** How many transactions may be under way at once. */
   readonly sessions: number;
   /** A2: whether changes of this table may overtake each other where they share no key. */

@@ -1,9 +1,10 @@
-import type { Bound, KeyRange } from "../../pipeline/coverage.ts";
+import type { Bound } from "../../pipeline/coverage.ts";
+import type { KeyBytes } from "../../pipeline/entry.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
-import type { ChunkBudget, ChunkRows, LaneSource } from "../../pipeline/source.ts";
+import type { ChunkBudget, ChunkRows, LaneSource, TableRange } from "../../pipeline/source.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { type MysqlSession, quoteIdentifier, quoteTable } from "./client.ts";
-import { boundFromKey, boundLiterals } from "./key-bytes.ts";
+import { anyOfKeys, boundFromKey, boundLiterals } from "./key-bytes.ts";
 import { ChunkText, selectList } from "./load-text.ts";
 import type { SessionPool } from "./session-pool.ts";
 import { keyColumns, type TableSpec, tableSpec } from "./table-spec.ts";
@@ -57,17 +58,25 @@ export class Chunks {
     }, signal);
   }
 
-  async readRange(source: LaneSource, range: KeyRange, signal: AbortSignal): Promise<ChunkRows> {
+  async readRange(source: LaneSource, range: TableRange, signal: AbortSignal): Promise<ChunkRows> {
     const spec = specOf(source, range.table);
-    if (!this.#proving.has(range.table)) {
-      try {
-        return await this.#read(source, spec, range, "plain", signal);
-      } catch (error) {
-        if (!isDrayError(error, "JSON_NEEDS_PROOF")) throw error;
-        this.#proving.add(range.table);
-      }
-    }
-    return await this.#read(source, spec, range, "proving", signal);
+    const rows = `${from(spec)} WHERE ${where(spec, source.tenant, range)}`;
+    const text = await this.#proven(spec, range.table, rows, signal);
+    this.#chunkBytes.set(range.table, Math.ceil(text.bytes * 1.1) + 1024);
+    if (text.rows > 0) this.#rowBytes.set(range.table, Math.max(1, text.bytes / text.rows));
+    return text;
+  }
+
+  /** By primary key; a collation may find rows with other bytes too. */
+  async readKeys(
+    source: LaneSource,
+    table: string,
+    keys: readonly KeyBytes[],
+    signal: AbortSignal,
+  ): Promise<ChunkRows> {
+    const spec = specOf(source, table);
+    const rows = `FROM ${quoteTable(spec.schema, spec.name)} FORCE INDEX (PRIMARY) WHERE ${anyOfKeys(spec, keys)}`;
+    return await this.#proven(spec, table, `${rows} AND ${tenantPredicate(spec, source.tenant)}`, signal);
   }
 
   async countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>> {
@@ -84,21 +93,25 @@ export class Chunks {
     return counts;
   }
 
-  async #read(
-    source: LaneSource,
-    spec: TableSpec,
-    range: KeyRange,
-    mode: SelectMode,
-    signal: AbortSignal,
-  ): Promise<ChunkRows> {
-    const expectedBytes = this.#chunkBytes.get(range.table) ?? GUESSED_CHUNK_BYTES;
+  async #proven(spec: TableSpec, table: string, rows: string, signal: AbortSignal): Promise<ChunkText> {
+    if (!this.#proving.has(table)) {
+      try {
+        return await this.#read(spec, table, rows, "plain", signal);
+      } catch (error) {
+        if (!isDrayError(error, "JSON_NEEDS_PROOF")) throw error;
+        this.#proving.add(table);
+      }
+    }
+    return await this.#read(spec, table, rows, "proving", signal);
+  }
+
+  async #read(spec: TableSpec, table: string, rows: string, mode: SelectMode, signal: AbortSignal): Promise<ChunkText> {
+    const expectedBytes = this.#chunkBytes.get(table) ?? GUESSED_CHUNK_BYTES;
     const text = new ChunkText({ spec, mode, expectedBytes, pool: this.#buffers });
-    const sql = `SELECT ${selectList(spec, mode)} ${from(spec)} WHERE ${where(spec, source.tenant, range)}`;
+    const sql = `SELECT ${selectList(spec, mode)} ${rows}`;
     const onRow = (packet: Buffer, start: number, end: number) => text.addPacket(packet, start, end);
     await this.#pool.use((session) => session.eachRow({ sql, onRow }, signal), signal);
-    this.#chunkBytes.set(range.table, Math.ceil(text.bytes * 1.1) + 1024);
-    if (text.rows > 0) this.#rowBytes.set(range.table, Math.max(1, text.bytes / text.rows));
-    return { rows: text.rows, bytes: text.bytes, encode: (leaveOut) => text.encode(leaveOut) };
+    return text;
   }
 }
 

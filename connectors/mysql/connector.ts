@@ -1,8 +1,8 @@
 import type { Clock } from "../../pipeline/clock.ts";
-import type { Bound, KeyRange } from "../../pipeline/coverage.ts";
-import type { LaneId, Mark, MarkKind, Position } from "../../pipeline/entry.ts";
+import type { Bound } from "../../pipeline/coverage.ts";
+import type { KeyBytes, LaneId, Mark, MarkKind, Position } from "../../pipeline/entry.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
-import type { ChunkBudget, ChunkRows, Connector, LaneFeed, LaneSource } from "../connector.ts";
+import type { ChunkBudget, ChunkRows, Connector, LaneFeed, LaneSource, TableRange } from "../connector.ts";
 import { Chunks } from "./chunks.ts";
 import type { MysqlAddress } from "./client.ts";
 import { estimateRows, retentionSeconds } from "./estimates.ts";
@@ -115,8 +115,17 @@ export class MysqlConnector implements Connector {
     return await this.#chunks.nextBound(source, table, after, budget, signal);
   }
 
-  async readRange(source: LaneSource, range: KeyRange, signal: AbortSignal): Promise<ChunkRows> {
+  async readRange(source: LaneSource, range: TableRange, signal: AbortSignal): Promise<ChunkRows> {
     return await this.#chunks.readRange(source, range, signal);
+  }
+
+  async readKeys(
+    source: LaneSource,
+    table: string,
+    keys: readonly KeyBytes[],
+    signal: AbortSignal,
+  ): Promise<ChunkRows> {
+    return await this.#chunks.readKeys(source, table, keys, signal);
   }
 
   async fingerprint(signal: AbortSignal): Promise<string> {

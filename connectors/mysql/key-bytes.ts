@@ -2,6 +2,7 @@ import type { Bound } from "../../pipeline/coverage.ts";
 import type { KeyBytes } from "../../pipeline/entry.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import { COLUMN_TYPES, carrierOf, columnProblem } from "./column-types.ts";
+import { quoteIdentifier } from "./identifier.ts";
 import type { CanonicalRow } from "./row-codec.ts";
 import { type ColumnSpec, keyColumns, type TableSpec } from "./table-spec.ts";
 import { literal } from "./values.ts";
@@ -84,6 +85,15 @@ export function keyValues(spec: TableSpec, key: KeyBytes): Uint8Array[] {
   });
   if (at !== bytes.length) throw new RangeError(`not a key of ${tableName(spec)}`);
   return values;
+}
+
+/** SQL that finds the rows with these keys by the primary key's index; as the collation compares, not the bytes. */
+export function anyOfKeys(spec: TableSpec, keys: readonly KeyBytes[]): string {
+  const columns = keyColumns(spec);
+  const names = columns.map(({ name }) => quoteIdentifier(name));
+  const literals = keys.map((key) => keyValues(spec, key).map((value, i) => literal(columns[i] as ColumnSpec, value)));
+  if (names.length === 1) return `${names[0]} IN (${literals.flat().join(",")})`;
+  return `(${names.join(",")}) IN (${literals.map((values) => `(${values.join(",")})`).join(",")})`;
 }
 
 const SIGN = 1n << 63n;

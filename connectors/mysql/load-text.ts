@@ -1,10 +1,15 @@
+import { hash } from "node:crypto";
+import type { KeyBytes } from "../../pipeline/entry.ts";
+import { keyText } from "../../pipeline/key-text.ts";
 import type { EncodedRows } from "../../pipeline/source.ts";
+import { RowDigests } from "../../pipeline/verify/row-digests.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { RawRow } from "./client.ts";
 import { quoteTable } from "./identifier.ts";
 import { keyBytes } from "./key-bytes.ts";
-import type { CanonicalRow } from "./row-codec.ts";
-import { carriedColumns, keyColumns, type TableSpec } from "./table-spec.ts";
+import { BACKSLASH, keyPlaces, LETTER_N, LF, parseLoadText, readValues, TAB } from "./parse-load-text.ts";
+import { encodeRow } from "./row-codec.ts";
+import { carriedColumns, type TableSpec } from "./table-spec.ts";
 import { longLength, NULL_LENGTH } from "./text-rows.ts";
 import {
   fromSelect,
@@ -16,12 +21,8 @@ import {
   selectExpression,
 } from "./values.ts";
 
-const TAB = 0x09;
-const LF = 0x0a;
-const BACKSLASH = 0x5c;
-const LETTER_N = 0x4e;
 const SPACE = 0x20;
-/** For what the log writes before the rows, where no keys are left out. */
+/** For what the log writes before the rows, where no keys are left out, and for the key of digests. */
 const HEADROOM_BYTES = 64;
 
 export type ChunkTextOptions = {
@@ -209,17 +210,12 @@ export class ChunkText {
     if (leaveOut.size === 0) {
       return { body: body.subarray(HEADROOM_BYTES), rows: this.rows, headroomBytes: HEADROOM_BYTES, release };
     }
-    const carried = carriedColumns(this.#spec);
-    const places = keyPlaces(this.#spec);
-    const upToKey = Math.max(...places) + 1;
-    const keyOf = keyBytes(this.#spec);
+    const keyAt = this.#keyReader();
     const kept: Buffer[] = [];
     let keptFrom = HEADROOM_BYTES;
     let rows = 0;
     for (const [i, start] of this.#starts.entries()) {
-      const { values } = readValues(body, { at: start, count: upToKey, columns: carried.length });
-      const key = keyOf(places.map((place) => values[place] ?? null));
-      if (!leaveOut.has(asBuffer(key).toString("latin1"))) {
+      if (!leaveOut.has(keyText(keyAt(start)))) {
         rows++;
         continue;
       }
@@ -230,6 +226,52 @@ export class ChunkText {
     const joined = Buffer.concat(kept);
     release();
     return { body: joined, rows, headroomBytes: 0, release: () => {} };
+  }
+
+  /**
+   * What stands for each row that is not left out (V1): the SHA-256 of the key and the row's text, which is one for one
+   * row. The text is of no use afterwards, for the key is written before each row, over the end of the one before. Once.
+   */
+  digest(key: Uint8Array, leaveOut: ReadonlySet<string>): RowDigests {
+    const bytes = this.#bytes;
+    const out = new RowDigests(this.rows);
+    const keyAt = this.#keyReader();
+    for (const [i, start] of this.#starts.entries()) {
+      const rowKey = keyAt(start);
+      if (leaveOut.size > 0 && leaveOut.has(keyText(rowKey))) continue;
+      const from = start - key.length;
+      bytes.set(key, from);
+      out.add(rowKey, hash("sha256", bytes.subarray(from, this.#starts[i + 1] ?? this.#at), "binary"));
+    }
+    this.#pool?.give(bytes);
+    return out;
+  }
+
+  /** Each row's key, and its canonical values as bytes (W6). Once. */
+  single(): readonly { readonly key: KeyBytes; readonly row: Uint8Array }[] {
+    const body = this.#bytes.subarray(HEADROOM_BYTES, this.#at);
+    const places = keyPlaces(this.#spec);
+    const keyOf = keyBytes(this.#spec);
+    const rows = parseLoadText(this.#spec, body).map((row) => ({
+      // Copies, for the buffer goes back.
+      key: Buffer.from(keyOf(places.map((place) => row[place] ?? null))),
+      row: encodeRow(row),
+    }));
+    this.#pool?.give(this.#bytes);
+    return rows;
+  }
+
+  /** The KeyBytes of the row that begins at a place of the text. */
+  #keyReader(): (start: number) => KeyBytes {
+    const body = this.#bytes.subarray(0, this.#at);
+    const columns = carriedColumns(this.#spec).length;
+    const places = keyPlaces(this.#spec);
+    const count = Math.max(...places) + 1;
+    const keyOf = keyBytes(this.#spec);
+    return (start) => {
+      const { values } = readValues(body, { at: start, count, columns });
+      return keyOf(places.map((place) => values[place] ?? null));
+    };
   }
 
   #appendNull(): void {
@@ -290,69 +332,4 @@ function hasByteToEscape(bytes: Buffer, words: Uint32Array, start: number, end: 
 
 function isToEscape(byte: number): boolean {
   return byte === BACKSLASH || byte === TAB || byte === LF;
-}
-
-/** The rows again, for the guarded upsert and for keys; values are views into `body` where nothing was escaped. */
-export function parseLoadText(spec: TableSpec, body: Uint8Array): CanonicalRow[] {
-  const columns = carriedColumns(spec).length;
-  const buffer = asBuffer(body);
-  const rows: CanonicalRow[] = [];
-  for (let at = 0; at < buffer.length; ) {
-    const { values, next } = readValues(buffer, { at, count: columns, columns });
-    rows.push(values);
-    at = next;
-  }
-  return rows;
-}
-
-/** Key text (one character a byte of KeyBytes) of a row of `parseLoadText`. */
-export function loadTextKey(spec: TableSpec): (row: CanonicalRow) => string {
-  const places = keyPlaces(spec);
-  const keyOf = keyBytes(spec);
-  return (row) => asBuffer(keyOf(places.map((place) => row[place] ?? null))).toString("latin1");
-}
-
-function keyPlaces(spec: TableSpec): readonly number[] {
-  const carried = carriedColumns(spec);
-  return keyColumns(spec).map((key) => carried.findIndex((column) => column.name === key.name));
-}
-
-/** The first `count` values of the row at `at`, which has `columns` of them; `next` is behind the last one read. */
-function readValues(body: Buffer, row: { readonly at: number; readonly count: number; readonly columns: number }) {
-  const values: (Uint8Array | null)[] = new Array(row.count);
-  let { at } = row;
-  for (let i = 0; i < row.count; i++) {
-    const from = at;
-    let escapes = 0;
-    let byte = body[at];
-    while (byte !== TAB && byte !== LF) {
-      if (byte === undefined) throw new RangeError("the text ends inside a row");
-      if (byte === BACKSLASH) {
-        escapes++;
-        at++;
-      }
-      byte = body[++at];
-    }
-    if ((byte === LF) !== (i === row.columns - 1)) {
-      throw new RangeError(`a row of the text has other than ${row.columns} values`);
-    }
-    values[i] = escapes === 0 ? body.subarray(from, at) : unescaped(body, from, at, escapes);
-    at++;
-  }
-  return { values, next: at };
-}
-
-function unescaped(body: Buffer, from: number, end: number, escapes: number): Uint8Array | null {
-  if (end - from === 2 && body[from + 1] === LETTER_N) return null;
-  const value = Buffer.allocUnsafe(end - from - escapes);
-  let to = 0;
-  for (let at = from; at < end; at++) {
-    if (body[at] === BACKSLASH) at++;
-    value[to++] = body[at] as number;
-  }
-  return value;
-}
-
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

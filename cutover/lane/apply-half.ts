@@ -7,10 +7,12 @@ import type { DrayError } from "../../pipeline/errors.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { LaneSource } from "../../pipeline/source.ts";
-import { Applier, type ApplierState } from "../../sinks/applier.ts";
+import { Applier } from "../../sinks/applier.ts";
+import type { ApplierState } from "../../sinks/applier-options.ts";
 import type { LaneSink, Sink } from "../../sinks/sink.ts";
 import { type LostBody, passedOver } from "./lost-body.ts";
 import { Supervised } from "./supervised.ts";
+import type { VerifyHalf } from "./verify-half.ts";
 
 export type ApplyHalfOptions = {
   readonly source: LaneSource;
@@ -21,6 +23,7 @@ export type ApplyHalfOptions = {
   readonly probe: Probe;
   /** How long applied entries stay in the log. */
   readonly keepAppliedMs: number;
+  readonly verify: Pick<VerifyHalf, "open" | "keep" | "stop" | "follower" | "savedAnchor">;
   readonly onApplied: (seq: number) => void;
   /** L6: has the tables of a lost body copied again; the seq of each from which on it is. Rejects where it cannot be. */
   readonly makeUpFor: (loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
@@ -133,12 +136,14 @@ export class ApplyHalf {
       this.#lost = null;
       this.#lostReason = null;
     }
-    const { source, sink, log, chunkStore, clock, probe, onApplied } = this.#options;
+    const { source, sink, log, chunkStore, clock, probe, verify, onApplied } = this.#options;
     const { lane, move, tenant, tables } = source;
     const laneSink = await sink.open({ lane, move, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
     this.#lastEpoch = laneSink.epoch;
     try {
-      this.#anchor = (await laneSink.progress(signal)).anchor;
+      const progress = await laneSink.progress(signal);
+      this.#anchor = progress.anchor;
+      await verify.open(laneSink, progress, signal);
       const applier = new Applier({
         log,
         lane,
@@ -146,6 +151,7 @@ export class ApplyHalf {
         chunkStore,
         clock,
         probe,
+        follower: verify.follower,
         onApplied: (header) => onApplied(header.seq),
       });
       for (const seq of this.#skipped) applier.skip(seq);
@@ -158,6 +164,7 @@ export class ApplyHalf {
       // A target that goes away for a moment ends neither the trimming nor, by a rejection nobody hears, the process.
       const trimming = keepRunning((each) => this.#trim(laneSink, each), { clock, signal: both, onRetry });
       const applying = applier.run(both);
+      const keeping = verify.keep(both);
       ready({ applier, sink: laneSink });
       try {
         await Promise.race([applying, trimming]);
@@ -167,7 +174,8 @@ export class ApplyHalf {
         this.#lose(error, laneSink);
       } finally {
         life.abort(new Error("applying ended"));
-        await Promise.allSettled([applying, trimming]);
+        await Promise.allSettled([applying, trimming, keeping]);
+        await verify.stop();
         this.#trimProblem = null;
       }
     } finally {
@@ -198,6 +206,9 @@ export class ApplyHalf {
       let old: LogAnchor | null = null;
       while (reached[0] && clock.monotonicMs() - reached[0].atMs >= keepAppliedMs)
         old = reached.shift()?.anchor ?? null;
+      // What is verified is folded on from where it was kept (V2).
+      const folded = this.#options.verify.savedAnchor;
+      if (old && folded && folded.seq < old.seq) old = folded;
       if (old) await log.trim(source.lane, old);
     }
   }

@@ -9,6 +9,7 @@ import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/sourc
 import type { Throttle } from "../../pipeline/throttle.ts";
 import { Latch } from "./latch.ts";
 import { Supervised } from "./supervised.ts";
+import type { VerifyHalf } from "./verify-half.ts";
 
 /** carrying: capture and copy. watching: the lane was closed by a commit, and only strays matter (C5). */
 export type CaptureMode = "carrying" | "watching";
@@ -26,6 +27,7 @@ export type CaptureHalfOptions = {
   readonly mode: CaptureMode;
   /** 0, or above where an earlier lane of the move has copied already (W4). */
   readonly firstPass: number;
+  readonly verify: VerifyHalf;
   readonly onOpened: () => void;
   readonly onMark: (place: MarkPlace) => void;
   readonly onChunk: (seq: number, bytes: number) => void;
@@ -131,7 +133,9 @@ export class CaptureHalf {
     );
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
-    const tasks = [capture.run(both), mode === "carrying" ? this.#copy(capture, both) : forever(both)];
+    const { verify } = this.#options;
+    const riding = mode === "carrying" ? [this.#copy(capture, both), verify.run(capture, both)] : [forever(both)];
+    const tasks = [capture.run(both), ...riding];
     onOpened();
     ready(capture);
     try {

@@ -1,22 +1,26 @@
+import type { Logger } from "pino";
 import type { Connector } from "../../connectors/connector.ts";
 import { reasonOf, wantsReopening } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { CopyPace } from "../../pipeline/copy-pace.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
-import type { Position, TableCounts } from "../../pipeline/entry.ts";
+import type { KeyBytes, Position, TableCounts } from "../../pipeline/entry.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
 import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { ChunkBudget, FeedState, LaneSource } from "../../pipeline/source.ts";
 import type { Throttle } from "../../pipeline/throttle.ts";
-import type { ApplierState } from "../../sinks/applier.ts";
+import type { FoundRow } from "../../pipeline/verify/compare.ts";
+import type { ApplierState } from "../../sinks/applier-options.ts";
 import type { Sink } from "../../sinks/sink.ts";
 import type { AttemptLane, Drained } from "../attempt.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
 import type { LostBody } from "./lost-body.ts";
+import { VerifyHalf } from "./verify-half.ts";
+import type { VerifyMemory } from "./verify-memory.ts";
 
 export type LaneRuntimeOptions = {
   readonly source: LaneSource;
@@ -25,9 +29,11 @@ export type LaneRuntimeOptions = {
   readonly log: ChangeLog;
   readonly chunkStore: ChunkStore;
   readonly memory: Omit<LaneMemory, "anchor">;
+  readonly verifyMemory: VerifyMemory;
   readonly throttle: Throttle;
   readonly clock: Clock;
   readonly probe: Probe;
+  readonly logger: Logger;
   readonly heartbeatMs: number;
   readonly parallelRanges: number;
   readonly chunkBudget: ChunkBudget;
@@ -35,6 +41,10 @@ export type LaneRuntimeOptions = {
   readonly keepAppliedMs: number;
   readonly mode: CaptureMode;
   readonly firstPass: number;
+  /** The columns in which two rows of a table differ, as the kind of store encodes them. */
+  readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  /** The key's columns as text. */
+  readonly describeKey: (table: string, key: KeyBytes) => string;
   /** C5, in the target. */
   readonly closeInTarget: (signal: AbortSignal) => Promise<void>;
   /** L6: has the tables of a lost body copied again. */
@@ -50,6 +60,10 @@ export type LaneRuntimeOptions = {
 };
 
 export type Half = "capture" | "apply";
+
+/** So long for each millisecond that verification works while tables are still copied. */
+const RESTS_BESIDE_A_COPY = 9;
+const YIELDS_ABOVE_S = 2;
 
 export type LaneState = {
   readonly coverage: Coverage | null;
@@ -76,6 +90,7 @@ export class LaneRuntime implements AttemptLane {
   readonly #options: LaneRuntimeOptions;
   readonly #capture: CaptureHalf;
   readonly #apply: ApplyHalf;
+  readonly #verify: VerifyHalf;
   readonly #lag: LagMeter;
   readonly #pace: CopyPace;
   #mode: CaptureMode;
@@ -89,8 +104,16 @@ export class LaneRuntime implements AttemptLane {
     this.#mode = options.mode;
     this.#pace = new CopyPace({ throttle: options.throttle, lane: options.source.lane });
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
+    this.#verify = new VerifyHalf({
+      ...options,
+      stream: options.connector,
+      yieldsTo: () => this.#behind(),
+      restPerMs: () => (this.#isCopied ? 0 : RESTS_BESIDE_A_COPY),
+    });
+    const verify = this.#verify;
     this.#apply = new ApplyHalf({
       ...options,
+      verify,
       onApplied: (seq) => {
         this.#lag.applied(seq);
         this.#pace.applied(seq);
@@ -99,6 +122,7 @@ export class LaneRuntime implements AttemptLane {
     });
     this.#capture = new CaptureHalf({
       ...options,
+      verify,
       stream: options.connector,
       memory: { ...options.memory, anchor: async () => this.#apply.anchor },
       onOpened: () => {
@@ -110,6 +134,10 @@ export class LaneRuntime implements AttemptLane {
       onCopied: (seq, signal) => this.#onCopied(seq, signal),
       onStopped: (error) => options.onStopped("capture", error),
     });
+  }
+
+  get verification(): VerifyHalf {
+    return this.#verify;
   }
 
   /** Every table's last chunk is durably applied. */
@@ -145,6 +173,7 @@ export class LaneRuntime implements AttemptLane {
     if (this.#apply.retrying) waiting.push(`apply: ${this.#apply.retrying}`);
     if (apply?.reason) waiting.push(apply.reason);
     if (this.#copied) waiting.push(this.#copied);
+    if (this.#verify.waiting) waiting.push(this.#verify.waiting);
     const stopped: Partial<Record<Half, unknown>> = {};
     if (this.#capture.stopped !== null) stopped.capture = this.#capture.stopped;
     if (this.#apply.stopped !== null) stopped.apply = this.#apply.stopped;
@@ -167,6 +196,11 @@ export class LaneRuntime implements AttemptLane {
   recopy(tables: readonly string[]): Promise<number> {
     this.#isCopied = false;
     return this.#capture.recopy(tables);
+  }
+
+  /** W4: whether rows of the table that are stale in the target may stand in each other's way. */
+  async meetsStaleRows(table: string, signal: AbortSignal): Promise<boolean> {
+    return (await this.#apply.wait(signal)).sink.meetsStaleRows(table);
   }
 
   skip(seq: number): void {
@@ -203,6 +237,19 @@ export class LaneRuntime implements AttemptLane {
     return await this.#applied(await this.#capture.seal(signal), signal);
   }
 
+  describeKey(table: string, key: KeyBytes): string {
+    return this.#options.describeKey(table, key);
+  }
+
+  async verify({ place }: Drained, signal: AbortSignal): Promise<readonly string[]> {
+    const { sink } = await this.#apply.wait(signal);
+    const found = await this.#verify.compareFenced(sink, place.header.seq, signal);
+    return found.map(({ table, found: { key, kind }, columns }) => {
+      const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
+      return `${table} ${this.#options.describeKey(table, key)}: ${kind}${at}`;
+    });
+  }
+
   held(): number {
     return this.#capture.capture?.heldChanges ?? 0;
   }
@@ -218,6 +265,13 @@ export class LaneRuntime implements AttemptLane {
     this.#capture.watch();
     await this.#apply.stop("the lane is closed");
     await this.#options.closeInTarget(signal);
+  }
+
+  /** V1: the stream goes before the comparing. */
+  #behind(): string | null {
+    const { seconds } = this.#lag.read();
+    if (seconds === null || seconds <= YIELDS_ABOVE_S) return null;
+    return `the stream is ${seconds.toFixed(1)} s behind, and goes first`;
   }
 
   async #applied(place: MarkPlace, signal: AbortSignal): Promise<Drained> {

@@ -9,7 +9,13 @@ import { mysqlPreflight } from "../../connectors/mysql/preflight.ts";
 import { decodeRow } from "../../connectors/mysql/row-codec.ts";
 import { readTables } from "../../connectors/mysql/schema-reader.ts";
 import { MysqlSourceControl } from "../../connectors/mysql/source-control.ts";
-import { carriedColumns, keyColumns, type TableSpec, tableSpec } from "../../connectors/mysql/table-spec.ts";
+import {
+  type ColumnSpec,
+  carriedColumns,
+  keyColumns,
+  type TableSpec,
+  tableSpec,
+} from "../../connectors/mysql/table-spec.ts";
 import { tenantPredicate } from "../../connectors/mysql/tenant-key.ts";
 import type { Change } from "../../pipeline/entry.ts";
 import { DrayError } from "../../pipeline/errors.ts";
@@ -17,6 +23,7 @@ import type { LiveTable } from "../../pipeline/live-schema.ts";
 import type { ManifestStore } from "../../pipeline/manifest.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
 import type { LaneSource } from "../../pipeline/source.ts";
+import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import { MysqlSink } from "../../sinks/mysql/mysql-sink.ts";
 import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { MysqlTargetControl } from "../../sinks/mysql/target-control.ts";
@@ -195,9 +202,24 @@ class MysqlPair implements StorePair {
     return Object.fromEntries(columns.map(({ name, charset }, i) => [name, text(row[i] ?? null, charset)]));
   }
 
-  describeKey(source: LaneSource, change: Change): string {
-    const spec = specOf(source, change);
-    const values = keyValues(spec, change.key);
+  differingColumns(source: LaneSource, table: string, found: FoundRow): readonly string[] {
+    if (found.source === null || found.target === null) return [];
+    return differing(carriedColumns(specOf(source, { table })), found).map(({ column }) => column.name);
+  }
+
+  describeDifference(source: LaneSource, table: string, found: FoundRow) {
+    const all = differing(carriedColumns(specOf(source, { table })), found);
+    return Object.fromEntries(
+      all.map(({ column: { name, charset }, source: one, target: other }) => [
+        name,
+        { source: text(one, charset), target: text(other, charset) },
+      ]),
+    );
+  }
+
+  describeKey(source: LaneSource, { table, key }: Pick<Change, "table" | "key">): string {
+    const spec = specOf(source, { table });
+    const values = keyValues(spec, key);
     return keyColumns(spec)
       .map(({ name, charset }, i) => `${name}=${text(values[i] ?? null, charset)}`)
       .join(" ");
@@ -208,7 +230,22 @@ class MysqlPair implements StorePair {
   }
 }
 
-function specOf(source: LaneSource, change: Change): TableSpec {
+/** A row that stands on one side alone differs in every column. */
+function differing(columns: readonly ColumnSpec[], { source, target }: FoundRow) {
+  const absent = columns.map(() => null);
+  const atSource = source === null ? absent : decodeRow(source, columns.length);
+  const atTarget = target === null ? absent : decodeRow(target, columns.length);
+  return columns
+    .map((column, i) => ({ column, source: atSource[i] ?? null, target: atTarget[i] ?? null }))
+    .filter(({ source: one, target: other }) => !isSameValue(one, other));
+}
+
+function isSameValue(one: Uint8Array | null, other: Uint8Array | null): boolean {
+  if (one === null || other === null) return one === other;
+  return Buffer.compare(one, other) === 0;
+}
+
+function specOf(source: LaneSource, change: Pick<Change, "table">): TableSpec {
   const table = source.tables.find(({ id }) => id === change.table);
   if (table === undefined) throw new DrayError("TABLE_UNKNOWN", { table: change.table });
   return tableSpec(table);

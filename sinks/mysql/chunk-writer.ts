@@ -1,5 +1,6 @@
 import type { MysqlSession } from "../../connectors/mysql/client.ts";
-import { loadStatement, loadTextKey, parseLoadText } from "../../connectors/mysql/load-text.ts";
+import { loadStatement } from "../../connectors/mysql/load-text.ts";
+import { loadTextKey, parseLoadText } from "../../connectors/mysql/parse-load-text.ts";
 import type { CanonicalRow } from "../../connectors/mysql/row-codec.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import { keyText } from "../../pipeline/key-text.ts";

@@ -1,4 +1,4 @@
-import type { MysqlAddress, MysqlSession } from "../../connectors/mysql/client.ts";
+import type { MysqlSession } from "../../connectors/mysql/client.ts";
 import { keyColumns, type TableSpec, tableSpec } from "../../connectors/mysql/table-spec.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LogAnchor } from "../../pipeline/entry.ts";
@@ -24,12 +24,15 @@ export type MysqlLaneSinkOptions = {
   readonly target: LaneTarget;
   readonly epoch: number;
   readonly schema: string;
-  readonly address: MysqlAddress;
   readonly appliers: AppliersRow;
   /** Lent to transactions that write rows. */
   readonly writers: SinkSessions;
   /** For progress and the watermark, so that neither waits behind a chunk. */
   readonly control: SinkSessions;
+  /** For read views, which each hold one until they are closed. */
+  readonly views: SinkSessions;
+  /** The uuid of the target's server. */
+  readonly server: string;
   readonly sessions: number;
   readonly load: "allowed" | "refused";
   readonly clock: Clock;
@@ -41,12 +44,14 @@ export type MysqlLaneSinkOptions = {
 export class MysqlLaneSink implements LaneSink {
   readonly epoch: number;
   readonly sessions: number;
+  readonly server: string;
   readonly #options: MysqlLaneSinkOptions;
   readonly #tables: ReadonlyMap<string, TableStatements>;
   readonly #transaction: LaneTransaction;
   readonly #progress: LaneProgress;
   readonly #book: LaneBook;
   readonly #contenders: Contenders;
+  readonly #comparing = new Set<string>();
 
   constructor(options: MysqlLaneSinkOptions) {
     const { target, epoch, schema, appliers, probe } = options;
@@ -54,6 +59,7 @@ export class MysqlLaneSink implements LaneSink {
     this.#options = options;
     this.epoch = epoch;
     this.sessions = options.sessions;
+    this.server = options.server;
     this.#tables = tableStatements(target);
     this.#transaction = new LaneTransaction({ schema, lane, epoch, appliers, lanes: "open", probe });
     this.#progress = new LaneProgress({ schema, lane, epoch, appliers });
@@ -134,7 +140,8 @@ export class MysqlLaneSink implements LaneSink {
   }
 
   openReadView(signal: AbortSignal): Promise<ReadView> {
-    return openMysqlReadView(this.#options.address, [...this.#tables.values()], signal);
+    const { views: sessions } = this.#options;
+    return openMysqlReadView({ sessions, tables: this.#tables, comparing: this.#comparing }, signal);
   }
 
   async closeForGood(signal: AbortSignal): Promise<void> {

@@ -24,6 +24,8 @@ export type MysqlSinkOptions = {
 };
 
 const DEFAULT_SESSIONS = 4;
+/** One for a range that is compared, one for the next, and one for single keys or the gate's count. */
+const READ_VIEWS = 3;
 
 /** Writes MySQL targets. One per target server; each lane has its own sessions, which a later applier can end (A7). */
 export class MysqlSink implements Sink {
@@ -63,12 +65,13 @@ export class MysqlSink implements Sink {
     const attributes = { dray_lane: lane, dray_epoch: String(epoch) };
     const writers = new SinkSessions({ address, size: sessions, attributes, clock, onConnected });
     const control = new SinkSessions({ address, size: 1, attributes, clock, onConnected });
+    const views = new SinkSessions({ address, size: READ_VIEWS, attributes, clock, onConnected });
     const onClose = async () => {
       this.#lanes.delete(sink);
-      await Promise.all([writers.close(), control.close()]);
+      await Promise.all([writers.close(), control.close(), views.close()]);
     };
-    const options = { target, epoch, schema, address, appliers, writers, control, sessions, load, clock, probe };
-    const sink = new MysqlLaneSink({ ...options, onClose });
+    const connections = { writers, control, views, sessions, server: life.uuid };
+    const sink = new MysqlLaneSink({ target, epoch, schema, appliers, load, clock, probe, ...connections, onClose });
     this.#lanes.add(sink);
     try {
       await control.connectAll(signal);

@@ -22,9 +22,7 @@ export async function ownKeys(
   const columns = table.keyColumns();
   const toKey = keyBytes(table.spec);
   const normalise = columns.map((column) => fromSelect(column));
-  const conditions = [table.ownRows];
-  if (span.after) conditions.push(beyond(table, boundLiterals(table.spec, span.after), ">"));
-  if (span.upTo) conditions.push(beyond(table, boundLiterals(table.spec, span.upTo), "<="));
+  const conditions = [table.ownRows, ...inSpan(table, span)];
   const order = columns.map(({ name }) => `t.${quoteIdentifier(name)}`).join(", ");
   // The hint is only a warning where the target's index has another name.
   const rows = await session.queryRaw(
@@ -37,6 +35,14 @@ export async function ownKeys(
     const values = row.map((value, i) => normalised(normalise[i], value));
     return { values, text: keyText(toKey(values)) };
   });
+}
+
+/** SQL that a key lies in the span, which the index serves; none where the span is the whole table. */
+export function inSpan(table: TableStatements, span: Omit<KeySpan, "limit">): readonly string[] {
+  const conditions: string[] = [];
+  if (span.after) conditions.push(beyond(table, boundLiterals(table.spec, span.after), ">"));
+  if (span.upTo) conditions.push(beyond(table, boundLiterals(table.spec, span.upTo), "<="));
+  return conditions;
 }
 
 /** Keys beyond a bound, compared column by column as the index sorts them. */

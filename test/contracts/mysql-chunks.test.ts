@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { loadTextKey, parseLoadText } from "../../connectors/mysql/load-text.ts";
+import { loadTextKey, parseLoadText } from "../../connectors/mysql/parse-load-text.ts";
 import type { TableSpec } from "../../connectors/mysql/table-spec.ts";
 import type { Bound } from "../../pipeline/coverage.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
@@ -44,7 +44,7 @@ describeWithMysql("chunks of a MySQL table (W1, W7)", ({ a }) => {
       let ranges = 0;
       for (;;) {
         const upTo: Bound | null = await connector.nextBound(source, table, after, { rows: 60, bytes: 1 << 30 }, NEVER);
-        const range = { table, pass: 0, after, upTo, announces: "end" as const };
+        const range = { table, after, upTo };
         const chunk = await connector.readRange(source, range, NEVER);
         const read = chunk.encode(new Set());
         expect(read.rows).toBe(chunk.rows);
@@ -76,9 +76,9 @@ describeWithMysql("chunks of a MySQL table (W1, W7)", ({ a }) => {
     const connector = harness.connector();
     const source = harness.lane("acme");
     const table = `${harness.schema}.plain`;
-    await connector.readRange(source, { table, pass: 0, after: null, upTo: null, announces: "end" }, NEVER);
+    await connector.readRange(source, { table, after: null, upTo: null }, NEVER);
     const upTo = await connector.nextBound(source, table, null, { rows: 100_000, bytes: 16 * 1024 }, NEVER);
-    const page = await connector.readRange(source, { table, pass: 0, after: null, upTo, announces: "end" }, NEVER);
+    const page = await connector.readRange(source, { table, after: null, upTo }, NEVER);
     const counts = await connector.countRows(source, NEVER);
     expect(page.rows).toBeGreaterThan(10);
     expect(page.rows).toBeLessThan((counts[table] ?? 0) / 2);

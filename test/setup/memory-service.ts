@@ -11,8 +11,18 @@ import type {
   MoveService,
   MoveStatus,
   PreflightReport,
+  VerificationReport,
+  VerificationStatus,
 } from "../../cutover/move-service.ts";
 import { DrayError } from "../../pipeline/errors.ts";
+
+const TABLE = { covered: true, rowsVerified: 3_000, dirtyKeys: 2, differences: 0, passUnderWay: false };
+const VERIFIED: VerificationStatus = {
+  ...TABLE,
+  coverage: 1,
+  rowsCompared: 3_002,
+  tables: [{ ...TABLE, table: "shop.users", rowsCopied: 3_000 }],
+};
 
 /**
  * A MoveService without databases, for tests of the API and the command line alone: it keeps moves in memory, remembers
@@ -24,6 +34,7 @@ export class MemoryService implements MoveService {
   outcome: CutoverResult["outcome"] = "committed";
   preflightPasses = true;
   adapterPasses = true;
+  differing = false;
   /** Thrown by the next call that acts. */
   failure: Error | null = null;
   /** Held until it is called, where a test sets it. */
@@ -54,7 +65,10 @@ export class MemoryService implements MoveService {
     const status: MoveStatus = {
       ...{ move, manifest: "shop", tenant, from, to, phase: "copying", generation: 0, alarms: [], problem: null },
       ...{ lanes: [lane(move)], attempt: null, next: [`dray status ${move} --watch`] },
-      ...{ verification: "not in this version", rollback: "unavailable (not in this version)" },
+      ...{
+        verification: "100% verified (3000 rows), 2 dirty keys, 0 differences",
+        rollback: "unavailable (not in this version)",
+      },
     };
     this.moves.set(move, status);
     return { done: `${move} has started`, status };
@@ -110,7 +124,19 @@ export class MemoryService implements MoveService {
   abort = (move: string, caller: Caller) => this.#act("abort", move, caller);
   skip = (move: string, target: unknown, caller: Caller) => this.#act("skip", move, target, caller);
   recopy = (move: string, table: string | null, caller: Caller) => this.#act("recopy", move, table, caller);
+  verify = (move: string, request: unknown, caller: Caller) => this.#act("verify", move, request, caller);
   resolve = (move: string, owner: string, caller: Caller) => this.#act("resolve", move, owner, caller);
+
+  async verification(move: string, showValues: boolean, caller: Caller): Promise<VerificationReport> {
+    this.#note("verification", move, showValues, caller);
+    await this.status(move);
+    const values = showValues ? { name: { source: "a", target: null } } : null;
+    const difference = { lane: `${move}.main.f1`, table: "shop.users", key: "id=5", seq: 9, foundAtMs: 0, values };
+    return {
+      lanes: [{ lane: `${move}.main.f1`, ...VERIFIED }],
+      differences: this.differing ? [{ ...difference, kind: "differing", columns: ["name"] }] : [],
+    };
+  }
 
   async close(move: string, caller: Caller): Promise<ActionResult & { readonly sql: readonly string[] }> {
     return { ...(await this.#act("close", move, caller)), sql: ["DELETE FROM shop.users WHERE tenant_id = 'acme'"] };
@@ -175,6 +201,7 @@ function lane(move: string): MoveStatus["lanes"][number] {
       bytesPerSecond: 1_048_576,
       etaSeconds: 3,
       waiting: ["copy: threads 41 > 40"],
+      verification: VERIFIED,
       problem: null,
     },
   };

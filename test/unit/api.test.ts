@@ -195,7 +195,12 @@ test("K4: a cutover tells its steps and, last, its result", async () => {
     .map((line) => JSON.parse(line));
   expect(lines.map((line) => line.type)).toEqual(["step", "step", "result"]);
   expect(lines[2].result).toMatchObject({ outcome: "committed", pauseMs: 12.5 });
-  expect(service.asked.at(-1)?.[2]).toEqual({ dryRun: false, maxLagSeconds: null, maxPauseMs: null });
+  expect(service.asked.at(-1)?.[2]).toEqual({
+    dryRun: false,
+    maxLagSeconds: null,
+    maxPauseMs: null,
+    acceptUnverified: false,
+  });
   const unknown = await app.inject({
     method: "POST",
     url: "/v1/moves/none/cutover",
@@ -214,8 +219,8 @@ test("K4: OpenAPI describes every call, with what it takes and what it answers",
   expect(calls.toSorted()).toEqual(
     [
       ...["get /v1/version", "post /v1/preflight", "get /v1/moves", "post /v1/moves", "get /v1/moves/{move}"],
-      ...["events", "journal", "log"].map((name) => `get /v1/moves/{move}/${name}`),
-      ...["cutover", "pause", "resume", "retry", "abort", "skip", "recopy", "resolve", "close"].map(
+      ...["events", "journal", "log", "verification"].map((name) => `get /v1/moves/{move}/${name}`),
+      ...["cutover", "verify", "pause", "resume", "retry", "abort", "skip", "recopy", "resolve", "close"].map(
         (name) => `post /v1/moves/{move}/${name}`,
       ),
       ...["post /v1/manifests/init", "post /v1/manifests/check", "post /v1/adapters/test"],

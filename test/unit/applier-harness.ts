@@ -10,7 +10,9 @@ import { DrayError } from "../../pipeline/errors.ts";
 import type { LogWriter } from "../../pipeline/log/log.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import { noProbe } from "../../pipeline/probe.ts";
-import { Applier, type ApplierOptions } from "../../sinks/applier.ts";
+import { RowDigests } from "../../pipeline/verify/row-digests.ts";
+import { Applier } from "../../sinks/applier.ts";
+import type { ApplierOptions } from "../../sinks/applier-options.ts";
 import type { AppliedRange, ChangeBatch, ChunkUnit, LaneSink, Progress, ReadView } from "../../sinks/sink.ts";
 
 /** `<table>:<key>:<op>` is one change; tables: `free` may overtake, `uniq` has another unique index. */
@@ -70,6 +72,7 @@ export function markEntry(kind: MarkKind): EntryDraft {
  * tested in the sink's contract. A call stays under way until its gate opens.
  */
 export class FakeSink implements LaneSink {
+  readonly server = "fake";
   readonly epoch = 1;
   sessions = 4;
   readonly events: string[] = [];
@@ -116,7 +119,14 @@ export class FakeSink implements LaneSink {
     return { rows: 0 };
   }
   async openReadView(): Promise<ReadView> {
-    throw new Error("not part of these tests");
+    await this.gates.get("view");
+    this.events.push("view");
+    return {
+      countRows: async () => ({}),
+      digestRange: async () => new RowDigests(0),
+      readKeys: async () => new Map(),
+      close: async () => {},
+    };
   }
   async closeForGood(): Promise<void> {}
   async close(): Promise<void> {}

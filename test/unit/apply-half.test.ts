@@ -32,6 +32,13 @@ beforeEach(() => {
     clock: hasty,
     probe: noProbe,
     keepAppliedMs: 0,
+    verify: {
+      open: async () => {},
+      keep: async () => {},
+      stop: async () => {},
+      savedAnchor: null,
+      follower: { needsBody: () => false, take: () => {}, wants: () => false, compare: () => {} },
+    },
     onApplied: () => {},
     makeUpFor: async (loss) => {
       losses.push(loss);

@@ -56,9 +56,16 @@ describe("W3: what may be dropped", () => {
 
 describe("W1: a window", () => {
   test("leaves out each key of its range that changed since the announcement, once", () => {
-    const window = new Window(range(5, 10, bound(10)));
+    const window = new Window({ purpose: "copy", range: range(5, 10, bound(10)) });
     for (const n of [5, 6, 10, 10, 11]) window.saw("t", key(n));
     window.saw("other", key(7));
     expect(window.leftOut.map((bytes) => bytes[0])).toEqual([6, 10]);
+  });
+
+  test("V1: over single keys it sees these keys alone", () => {
+    const scope = { form: "keys", table: "t", keys: 2 } as const;
+    const window = new Window({ purpose: "verify", scope, keys: [key(5), key(9)] });
+    for (const n of [4, 5, 9, 9, 10]) window.saw("t", key(n));
+    expect(window.leftOut.map((bytes) => bytes[0])).toEqual([5, 9]);
   });
 });

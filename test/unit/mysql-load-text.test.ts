@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ChunkText, loadStatement, loadTextKey, parseLoadText } from "../../connectors/mysql/load-text.ts";
+import { ChunkText, loadStatement } from "../../connectors/mysql/load-text.ts";
+import { loadTextKey, parseLoadText } from "../../connectors/mysql/parse-load-text.ts";
 import { mysqlColumn, mysqlTable } from "./mysql-specs.ts";
 
 const spec = mysqlTable({

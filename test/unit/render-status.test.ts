@@ -35,6 +35,10 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
     bytesPerSecond: 0,
     etaSeconds: null,
     waiting: [],
+    verification: {
+      ...{ covered: false, coverage: 0, rowsVerified: 0, rowsCompared: 0, dirtyKeys: 0, differences: 0 },
+      ...{ passUnderWay: true, tables: [] },
+    },
     problem: null,
   };
   return statusLines({ ...blank, lanes: [lane] })

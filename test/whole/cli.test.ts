@@ -2,12 +2,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import pino from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { main } from "../../cli/main.ts";
-import type { Terminal } from "../../cli/terminal.ts";
-import { openServer, type RunningServer } from "../../console/open-server.ts";
+import type { RunningServer } from "../../console/open-server.ts";
+import type { Listen } from "../../cutover/server-settings.ts";
 import { DrayError } from "../../pipeline/errors.ts";
+import { type Ended, openMemoryServer, runDray } from "../setup/command-line.ts";
 import { MemoryService } from "../setup/memory-service.ts";
 
 const PATIENT = { timeout: 60_000 };
@@ -29,42 +28,9 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** The API and the command line are the product's own; only the service behind them is the tests' in-memory one. */
-function openWith(listen: { kind: "unix"; path: string } | { kind: "tcp"; host: string; port: number }, data: string) {
-  const empty = { tokens: [], clusters: {}, adapters: {}, probes: {}, allowedHosts: [], alarm: null };
-  const log = { kind: "embedded" } as const;
-  const config = {
-    ...empty,
-    dataDir: join(folder, data),
-    listen,
-    log,
-    heartbeatMs: 250,
-    keepAppliedMs: 60_000,
-    leaseMs: 30_000,
-  };
-  const open = async () => ({ service, close: async () => {} });
-  return openServer({ config, logger: pino({ level: "silent" }), version: "1.2.3", open });
-}
-
-/** In this process: the command line, all but its first line in bin/dray.js. */
-async function dray(args: readonly string[], env: Record<string, string> = {}, typed?: string): Promise<Ended> {
-  let [stdout, stderr] = ["", ""];
-  const terminal: Terminal = {
-    interactive: typed !== undefined,
-    say: (line) => {
-      stderr += `${line}\n`;
-    },
-    ask: async () => typed ?? "",
-  };
-  const print = (line: string): void => {
-    stdout += `${line}\n`;
-  };
-  const dataDir = args.includes("--data-dir") ? [] : ["--data-dir", join(folder, "dray-data")];
-  const code = await main([...args, ...dataDir], { env: { HOME: "/nowhere", ...env }, terminal, print });
-  return { code, stdout, stderr };
-}
-
-type Ended = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
+const openWith = (listen: Listen, data: string) => openMemoryServer(service, listen, join(folder, data));
+const dray = (args: readonly string[], env: Record<string, string> = {}, typed?: string) =>
+  runDray(folder, args, env, typed);
 
 function spawnDray(
   args: readonly string[],
@@ -127,7 +93,9 @@ describe("K4: a move by the command line", () => {
     expect(status.stdout).toContain("[##########..........] shop.users: copying, 1,500 of about 3,000 rows");
     expect(status.stdout).toContain("500 rows/s, 1.0 MiB/s, eta 3 s");
     expect(status.stdout).toContain("waiting: copy: threads 41 > 40");
-    expect(status.stdout).toContain("verification: not in this version; rollback: unavailable (not in this version)");
+    expect(status.stdout).toContain(
+      "verification: 100% verified (3000 rows), 2 dirty keys, 0 differences; rollback: unavailable (not in this version)",
+    );
     expect(json(journal)).toMatchObject([{ seq: 1, event: "create" }]);
   });
 
@@ -219,8 +187,15 @@ describe("cutover", () => {
     expect(done.code).toBe(0);
     expect(done.stderr).toBe("fence started adapter=router\nfence done\n");
     expect(done.stdout).toContain("shop-acme: committed\n  yes     lag: 0.004 s (limit 1 s)\n");
-    expect(done.stdout).toContain("  pause 12.5 ms\n  verification: not in this version; rollback: unavailable");
-    expect(service.asked.at(-1)?.[2]).toEqual({ dryRun: false, maxLagSeconds: 0.5, maxPauseMs: 2000 });
+    expect(done.stdout).toContain(
+      "  pause 12.5 ms\n  verification: 100% verified (3000 rows), 2 dirty keys, 0 differences; rollback: unavailable",
+    );
+    expect(service.asked.at(-1)?.[2]).toEqual({
+      dryRun: false,
+      maxLagSeconds: 0.5,
+      maxPauseMs: 2000,
+      acceptUnverified: false,
+    });
     const codes = { aborted: 1, refused: 3, "needs-person": 5 } as const;
     for (const [outcome, code] of Object.entries(codes)) {
       service.outcome = outcome as keyof typeof codes;
@@ -236,7 +211,9 @@ describe("cutover", () => {
     const wrong = await dray(["cutover", "shop-acme"], {}, "yes");
     expect([wrong.code, wrong.stdout]).toEqual([2, ""]);
     expect(wrong.stderr).toContain("  yes     lag: 0.004 s (limit 1 s)\nshop-acme: tenant acme is fenced at eu1");
-    expect(wrong.stderr).toContain("verification: not in this version; rollback: unavailable (not in this version)");
+    expect(wrong.stderr).toContain(
+      "verification: 100% verified (3000 rows), 2 dirty keys, 0 differences; rollback: unavailable (not in this version)",
+    );
     expect(service.asked.filter(([name]) => name === "cutover").map((call) => call[2])).toMatchObject([
       { dryRun: true },
     ]);

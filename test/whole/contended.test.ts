@@ -39,7 +39,7 @@ describeWithMysql("A8: rows that change hands between two tenants in two moves",
     const { service } = driver.dray;
     const request = { manifest: world.manifest(), manifestFile: "world.yaml", tenant, from: "a", to: "b", name };
     await service.start(request, CALLER, new AbortController().signal);
-    const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null };
+    const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, acceptUnverified: false };
     return {
       status: () => service.status(name),
       cutover: () => service.cutover(name, whole, CALLER, () => {}),

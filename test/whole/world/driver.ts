@@ -2,7 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
 import { type Dray, openDray } from "../../../cutover/dray.ts";
 import type { MoveSettings } from "../../../cutover/move-context.ts";
-import type { CutoverRequest, CutoverResult, MoveStatus } from "../../../cutover/move-service.ts";
+import type {
+  CutoverRequest,
+  CutoverResult,
+  MoveStatus,
+  VerificationReport,
+  VerifyRequest,
+} from "../../../cutover/move-service.ts";
 import type { ServerConfig } from "../../../cutover/server-settings.ts";
 import { noProbe, type Probe } from "../../../pipeline/probe.ts";
 import type { Side } from "./ledger.ts";
@@ -62,7 +68,7 @@ export class LocalDriver implements Driver {
   }
 
   cutover(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
-    const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, ...request };
+    const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, acceptUnverified: false, ...request };
     return this.dray.service.cutover("it", whole, CALLER, () => {});
   }
 
@@ -72,6 +78,14 @@ export class LocalDriver implements Driver {
 
   async recopy(table: string | null): Promise<void> {
     await this.dray.service.recopy("it", table, CALLER);
+  }
+
+  async verify(request: Partial<VerifyRequest> = {}): Promise<void> {
+    await this.dray.service.verify("it", { table: null, repair: false, ...request }, CALLER);
+  }
+
+  verification(showValues = false): Promise<VerificationReport> {
+    return this.dray.service.verification("it", showValues, CALLER, AbortSignal.timeout(HANG_MS));
   }
 
   async resolve(owner: "from" | "to"): Promise<void> {
@@ -92,6 +106,19 @@ export async function phase(driver: Pick<Driver, "status">, ...wanted: readonly 
     if (status.phase === "failed" || performance.now() > untilMs) {
       throw new Error(`${status.phase} instead of ${wanted.join(", ")}: ${JSON.stringify(status, null, 1)}`);
     }
+    await sleep(20);
+  }
+}
+
+/** Waits until every range has been compared since it was asked for, and every dirty key once. */
+export async function compared(driver: Pick<LocalDriver, "verification">): Promise<VerificationReport> {
+  const untilMs = performance.now() + HANG_MS;
+  for (;;) {
+    const report = await driver.verification();
+    const isDone = report.lanes.every(({ covered, passUnderWay }) => covered && !passUnderWay);
+    // What was found by a range has its columns once it was compared by its key.
+    if (isDone && report.differences.every(({ columns }) => columns !== null)) return report;
+    if (performance.now() > untilMs) throw new Error(`not compared: ${JSON.stringify(report, null, 1)}`);
     await sleep(20);
   }
 }

@@ -141,7 +141,7 @@ async function begin({ dray: { service } }: LocalDriver, world: World, tenant: s
       await sleep(20);
     }
   }
-  const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null };
+  const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, acceptUnverified: false };
   return {
     tenant,
     status: () => service.status(name),

@@ -1,0 +1,36 @@
+import type { DifferenceReport, VerificationReport } from "../cutover/move-service.ts";
+import { EXIT, type ExitCode } from "./command.ts";
+
+/** Ranges are still to be compared. */
+export function isUnderWay({ lanes }: VerificationReport): boolean {
+  return lanes.some(({ passUnderWay, covered }) => passUnderWay || !covered);
+}
+
+export function verificationExit({ differences }: VerificationReport): ExitCode {
+  return differences.length > 0 ? EXIT.failed : EXIT.done;
+}
+
+export function verificationLines({ lanes, differences }: VerificationReport): string[] {
+  return [
+    ...lanes.flatMap((lane) => [
+      `  lane ${lane.lane}: ${(100 * lane.coverage).toFixed(lane.covered ? 0 : 1)}% verified, ${lane.dirtyKeys} dirty keys, ${lane.differences} differences`,
+      ...lane.tables.map(
+        ({ table, rowsVerified, covered, passUnderWay, dirtyKeys }) =>
+          `    ${table}: ${rowsVerified} rows ${covered ? "verified" : "so far"}${passUnderWay ? ", being compared" : ""}, ${dirtyKeys} dirty keys`,
+      ),
+    ]),
+    ...differences.flatMap(differenceLines),
+  ];
+}
+
+function differenceLines({ table, key, kind, columns, seq, foundAtMs, values }: DifferenceReport): string[] {
+  const at = columns === null || columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
+  const when = new Date(foundAtMs).toISOString();
+  return [
+    `  ${table} ${key}: ${kind}${at} (at seq ${seq}, ${when})`,
+    ...Object.entries(values ?? {}).map(
+      ([column, { source, target }]) =>
+        `    ${column}: ${source ?? "NULL"} at the source, ${target ?? "NULL"} at the target`,
+    ),
+  ];
+}

@@ -1,0 +1,146 @@
+import { DrayError } from "../pipeline/errors.ts";
+import type { Difference, VerifiedTable } from "../pipeline/verify/verified-table.ts";
+import type { Move } from "./move.ts";
+import type { OpenLane } from "./move-lanes.ts";
+import type { DifferenceReport, TableVerification, VerificationReport, VerificationStatus } from "./move-service.ts";
+import { recopyTable } from "./recopy.ts";
+
+/** A comparison of all dirty keys that takes longer has a reason that status names. */
+const COMPARE_TIMEOUT_MS = 60_000;
+
+/** What is known of one lane, in numbers. */
+export function laneVerification({ runtime }: OpenLane): VerificationStatus {
+  const { tables } = runtime.verification.state;
+  const copied = new Map(runtime.state().coverage?.tables.map(({ table, rows }) => [table, rows]));
+  const each = tables.map((table) => tableVerification(table, copied.get(table.id) ?? 0));
+  return {
+    covered: each.every(({ covered }) => covered),
+    coverage: share(each),
+    rowsVerified: sum(each, ({ rowsVerified }) => rowsVerified),
+    dirtyKeys: sum(each, ({ dirtyKeys }) => dirtyKeys),
+    differences: sum(each, ({ differences }) => differences),
+    passUnderWay: each.some(({ passUnderWay }) => passUnderWay),
+    rowsCompared: runtime.verification.rowsCompared,
+    tables: each,
+  };
+}
+
+/** One line for people, and for every answer about the move. */
+export function verificationWords(move: Move): string {
+  const { accepted } = move.details;
+  const known = move.lanes.all.map((lane) => laneVerification(lane));
+  const words = known.length === 0 ? "not running" : inWords(known);
+  return accepted === null ? words : `${words}; UNVERIFIED, accepted by ${accepted.by} (${accepted.what})`;
+}
+
+function inWords(known: readonly VerificationStatus[]): string {
+  const differences = sum(known, (each) => each.differences);
+  const dirty = sum(known, ({ dirtyKeys }) => dirtyKeys);
+  const rows = sum(known, ({ rowsVerified }) => rowsVerified);
+  const covered = known.every((each) => each.covered);
+  const percent = covered ? 100 : Math.min(99, Math.floor(100 * Math.min(...known.map(({ coverage }) => coverage))));
+  return `${percent}% verified (${rows} rows), ${dirty} dirty keys, ${differences} differences`;
+}
+
+/** Everything compared again from end to end; what was known stands until then. */
+export async function askForPass(move: Move, table: string | null, by: string): Promise<void> {
+  const lanes = verifiedLanes(move);
+  const known = lanes.flatMap(({ source }) => source.tables.map(({ id }) => id));
+  if (table !== null && !known.includes(table)) throw new DrayError("TABLE_UNKNOWN", { table, known });
+  await move.note("verify", { table }, by);
+  for (const { runtime } of lanes) runtime.verification.ask(table === null ? null : [table]);
+}
+
+/**
+ * V3: each range that holds an open difference is copied again. A table in which stale rows can stand in each other's way
+ * is copied again as a whole, as W4 says.
+ */
+export async function repairDifferences(
+  move: Move,
+  by: string,
+  signal: AbortSignal,
+): Promise<{ readonly ranges: number; readonly tables: readonly string[] }> {
+  let ranges = 0;
+  const tables: string[] = [];
+  for (const lane of verifiedLanes(move)) {
+    for (const table of lane.runtime.verification.state.tables) {
+      const keys = table.differences.map(({ key }) => key);
+      if (keys.length === 0) continue;
+      await move.note("verify-repair", { table: table.id, differences: keys.length }, by);
+      if (await lane.runtime.meetsStaleRows(table.id, signal)) {
+        await recopyTable(move, table.id, by, signal);
+        tables.push(table.id);
+      } else ranges += await lane.runtime.verification.repair(table.id, keys, signal);
+    }
+  }
+  return { ranges, tables };
+}
+
+/** With values the rows are compared anew, so that both sides are of one place of the log. */
+export async function verificationReport(
+  move: Move,
+  options: { readonly showValues: boolean },
+  signal: AbortSignal,
+): Promise<VerificationReport> {
+  const differences: DifferenceReport[] = [];
+  const lanes = verifiedLanes(move);
+  for (const lane of lanes) {
+    const { source, store, runtime } = lane;
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(COMPARE_TIMEOUT_MS)]);
+    const shown = options.showValues ? await runtime.verification.showDifferences(timeout) : new Map();
+    for (const table of runtime.verification.state.tables) {
+      for (const difference of table.differences) {
+        const row = (shown.get(table.id) ?? []).find((each: { key: Uint8Array }) => same(each.key, difference.key));
+        const values = row === undefined ? null : store.pair.describeDifference(source, table.id, row);
+        differences.push(differenceReport(lane, table.id, difference, values));
+      }
+    }
+  }
+  return { lanes: lanes.map((lane) => ({ lane: lane.source.lane, ...laneVerification(lane) })), differences };
+}
+
+function differenceReport(
+  { source, store }: OpenLane,
+  table: string,
+  { key, kind, columns, seq, foundAtMs }: Difference,
+  values: DifferenceReport["values"],
+): DifferenceReport {
+  const described = store.pair.describeKey(source, { table, key });
+  return { lane: source.lane, table, key: described, kind, columns, seq, foundAtMs, values };
+}
+
+function verifiedLanes(move: Move): readonly OpenLane[] {
+  const lanes = move.lanes.all.filter(({ runtime }) => runtime.state().coverage !== null);
+  if (lanes.length === 0) throw new DrayError("VERIFY_NOTHING", { move: move.name, phase: move.phase });
+  return lanes;
+}
+
+function tableVerification(table: VerifiedTable, rowsCopied: number): TableVerification {
+  const rowsVerified = table.ranges.reduce((total, { seq, rows }) => total + (seq === null ? 0 : rows), 0);
+  return {
+    table: table.id,
+    covered: table.isCovered,
+    rowsVerified,
+    rowsCopied,
+    dirtyKeys: table.dirtyKeys,
+    differences: table.differences.length,
+    passUnderWay: table.isDue,
+  };
+}
+
+/** Of the rows; what was never counted counts as one row a table, so that empty tables count too. */
+function share(tables: readonly TableVerification[]): number {
+  const all = sum(tables, ({ rowsVerified, rowsCopied }) => Math.max(1, rowsVerified, rowsCopied));
+  const done = sum(tables, ({ covered, rowsVerified, rowsCopied }) =>
+    covered ? Math.max(1, rowsVerified, rowsCopied) : rowsVerified,
+  );
+  return all === 0 ? 0 : done / all;
+}
+
+function sum<T>(items: readonly T[], of: (item: T) => number): number {
+  return items.reduce((total, item) => total + of(item), 0);
+}
+
+function same(one: Uint8Array, other: Uint8Array): boolean {
+  return Buffer.compare(one, other) === 0;
+}

@@ -1,0 +1,82 @@
+import type { Problems } from "./problem.ts";
+
+/** The cutover and its adapters. */
+export const CUTOVER_PROBLEMS = {
+  CONTROL_STORE_DAMAGED: {
+    retry: "never",
+    remedy: "Restore the control store from a copy: an old one does no harm, for outcomes lie in the databases (C2).",
+  },
+  FENCE_FAILED: {
+    retry: "never",
+    remedy: "The attempt was aborted and unfenced; `dray adapter test` shows what the adapter does wrong.",
+  },
+  PIN_FAILED: {
+    retry: "never",
+    remedy: "The fence ran out before it could be pinned; the attempt was aborted. Give it a longer life.",
+  },
+  UNFENCE_FAILED: {
+    retry: "backoff",
+    remedy: "The tenant is still fenced. It is tried again until the adapter answers: bring the adapter back.",
+  },
+  RETIRE_FAILED: {
+    retry: "backoff",
+    remedy: "The tenant has moved; the source's fence is made final once its adapter answers: bring it back.",
+  },
+  ROUTE_AMBIGUOUS: {
+    retry: "never",
+    remedy:
+      "Read the routing by hand, then `dray resolve MOVE --owner from|to`, or `dray retry MOVE` to call it again.",
+  },
+  ADAPTER_SILENT: { retry: "backoff", remedy: "Bring the adapter back; `dray adapter test` shows what it answers." },
+  PAUSE_TOO_LONG: {
+    retry: "never",
+    remedy: "The attempt was aborted and unfenced; mend the slow step that is named, or raise --max-pause.",
+  },
+  ATTEMPT_CUT_SHORT: {
+    retry: "never",
+    remedy: "The server stopped in the middle of this attempt; it was aborted and unfenced. Run the cutover again.",
+  },
+  ATTEMPT_ABORTED_ELSEWHERE: {
+    retry: "never",
+    remedy:
+      "Another process wrote ABORTED for this attempt first; it was unfenced. `dray status` shows where it stands.",
+  },
+  STORE_KIND_UNKNOWN: { retry: "never", remedy: "This version knows mysql." },
+  PROBE_UNKNOWN: { retry: "never", remedy: "Name a probe of the server configuration, or add it there." },
+  PROBE_FAILED: { retry: "backoff", remedy: "The copy waits until the probe answers with a number." },
+  ADAPTER_NOT_HTTP: {
+    retry: "never",
+    remedy: "`dray adapter test` is for http adapters; preflight tries sql adapters.",
+  },
+  SCHEMA_UNKNOWN: { retry: "never", remedy: "The cluster has no such schema, or the account may not see it." },
+  MOVE_NAME_INVALID: {
+    retry: "never",
+    remedy: "Give a --name of letters, digits, dot, dash and underscore, 100 at most.",
+  },
+  RECOPY_NEEDS_CAPTURE: {
+    retry: "never",
+    remedy:
+      "The lane's capture has stopped, so one table cannot be copied again: `dray recopy` the move, or `dray retry` it.",
+  },
+  TABLE_UNKNOWN: { retry: "never", remedy: "`dray status` lists the tables of the move, as schema.table." },
+  OWNER_UNPROVEN: {
+    retry: "never",
+    remedy: "Neither side's dray.cutover says so: bring the named server back, or resolve to the other owner.",
+  },
+  ALREADY_COMMITTED: { retry: "never", remedy: "The tenant has moved; `dray status` shows what can be done now." },
+  FENCE_LEAKS: {
+    retry: "never",
+    remedy:
+      "Writes of the tenant came through the fence (table, key and transaction are named): find who writes there.",
+  },
+  CUTOVER_HELD: {
+    retry: "backoff",
+    remedy:
+      "Bring back what is named: it is tried until it answers. `dray resolve` decides where both sides can be read.",
+  },
+  RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
+  STRAY_WRITE: {
+    retry: "never",
+    remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
+  },
+} as const satisfies Problems;

@@ -1,0 +1,18 @@
+import type { EntryHeader } from "../pipeline/entry.ts";
+import type { ReadyEntry } from "./entry-feed.ts";
+import type { ReadView } from "./sink.ts";
+
+/** Whoever follows a lane's entries as they are taken, and compares the target with them (V1, V2). */
+export interface EntryFollower {
+  /** It must see the changes of this entry, also where the target has them already. */
+  needsBody(header: EntryHeader): boolean;
+  /** Every entry once and in order, before it is applied. `changes` may be empty where the body is not needed. */
+  take(entry: ReadyEntry): void;
+  /** Whether it will compare at this verify entry: then a read view is opened exactly there. */
+  wants(header: EntryHeader): boolean;
+  /**
+   * For each verify entry, behind `take`. Returns at once, and closes the view when it has compared; later entries are
+   * applied meanwhile. Null: there is none, so that nothing is compared.
+   */
+  compare(entry: ReadyEntry, view: ReadView | null): void;
+}

@@ -1,0 +1,194 @@
+import { reasonOf } from "../pipeline/backoff.ts";
+import type { Clock } from "../pipeline/clock.ts";
+import type { EntryHeader, VerifyScope } from "../pipeline/entry.ts";
+import { isDrayError } from "../pipeline/errors.ts";
+import { keyText } from "../pipeline/key-text.ts";
+import type { Probe } from "../pipeline/probe.ts";
+import { compareRange, compareRows, type FoundRow } from "../pipeline/verify/compare.ts";
+import type { VerifiedState } from "../pipeline/verify/verified-state.ts";
+import { decodeKeysBody, decodeRangeBody } from "../pipeline/verify/verify-body.ts";
+import { waitFor } from "../pipeline/wait.ts";
+import type { ReadyEntry } from "./entry-feed.ts";
+import type { EntryFollower } from "./follower.ts";
+import type { ReadView } from "./sink.ts";
+
+/** compared: what was found stands in the state. passed: nothing was compared, and the work is to be done again. */
+export type VerifyOutcome = "compared" | "passed";
+
+export type VerifierOptions = {
+  readonly state: VerifiedState;
+  readonly clock: Clock;
+  readonly probe: Probe;
+  /** The columns in which two rows of a table differ. */
+  readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  /** A comparison has ended: what is known has changed. */
+  readonly onCompared: (entry: {
+    readonly table: string;
+    readonly rows: number;
+    readonly reason: string | null;
+  }) => void;
+};
+
+/** One for a range, one for the next or for single keys: what is compared must not keep the stream from a session. */
+const MOST_AT_ONCE = 2;
+/** Whoever appended an entry asks for its outcome soon. */
+const OUTCOMES_KEPT = 64;
+
+/**
+ * Compares a lane's target with what its verify entries say of the source (V1): in a read view at exactly the entry's
+ * place, beside the stream, so that every difference is real.
+ */
+export class Verifier implements EntryFollower {
+  readonly #options: VerifierOptions;
+  readonly #outcomes = new Map<number, VerifyOutcome>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<VerifyOutcome>>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #asked = new Map<number, number>();
+  #life = new AbortController();
+  #collecting = false;
+  #collected = new Map<string, FoundRow[]>();
+
+  constructor(options: VerifierOptions) {
+    this.#options = options;
+  }
+
+  needsBody({ seq }: EntryHeader): boolean {
+    return seq > (this.#options.state.anchor?.seq ?? 0);
+  }
+
+  take(entry: ReadyEntry): void {
+    this.#options.state.take(entry);
+  }
+
+  wants({ seq, detail }: EntryHeader): boolean {
+    if (detail.kind !== "verify" || this.#running.size >= MOST_AT_ONCE) return false;
+    // As of before the view: a pass that is asked for later is not answered by it.
+    this.#asked.set(seq, this.#options.state.table(detail.scope.table).asked);
+    return true;
+  }
+
+  compare(entry: ReadyEntry, view: ReadView | null): void {
+    const { seq, detail } = entry.header;
+    if (detail.kind !== "verify") return;
+    if (view === null || entry.verify === null) {
+      void view?.close();
+      this.#settle(seq, "passed");
+      return;
+    }
+    const running = this.#compare(entry.header, detail.scope, entry.verify, view);
+    this.#running.add(running);
+    void running.finally(() => this.#running.delete(running));
+  }
+
+  /** What became of the verify entry `seq`; waits for whichever applier meets it. */
+  async outcome(seq: number, signal: AbortSignal): Promise<VerifyOutcome> {
+    const known = this.#outcomes.get(seq);
+    if (known !== undefined) return known;
+    const waiting = this.#waiting.get(seq) ?? Promise.withResolvers<VerifyOutcome>();
+    this.#waiting.set(seq, waiting);
+    try {
+      return await waitFor(waiting, signal);
+    } finally {
+      this.#waiting.delete(seq);
+    }
+  }
+
+  /** From here on rows that differ are kept as they were compared, until the returned function is called. */
+  collect(): () => void {
+    const collected = new Map<string, FoundRow[]>();
+    this.#collected = collected;
+    this.#collecting = true;
+    return () => {
+      if (this.#collected === collected) this.#collecting = false;
+    };
+  }
+
+  /** By table, of the last collecting. */
+  get collected(): ReadonlyMap<string, readonly FoundRow[]> {
+    return this.#collected;
+  }
+
+  /** The applier has ended: its sessions go. Waits for what is under way. */
+  async stop(): Promise<void> {
+    this.#life.abort(new Error("applying ended"));
+    await Promise.all(this.#running);
+    this.#life = new AbortController();
+  }
+
+  async #compare(header: EntryHeader, scope: VerifyScope, body: Uint8Array, view: ReadView): Promise<void> {
+    const { seq } = header;
+    const { probe, onCompared } = this.#options;
+    const { signal } = this.#life;
+    let outcome: VerifyOutcome = "passed";
+    let rows = 0;
+    let reason: string | null = null;
+    try {
+      rows =
+        scope.form === "range"
+          ? await this.#compareRange(seq, scope, body, view, signal)
+          : await this.#compareKeys(seq, scope.table, body, view, signal);
+      outcome = "compared";
+    } catch (error) {
+      reason = isDrayError(error) ? reasonOf(error) : `comparing failed: ${reasonOf(error)}`;
+    }
+    this.#asked.delete(seq);
+    await view.close().catch(() => {});
+    await probe("verify.after-compare", { seq });
+    this.#settle(seq, outcome);
+    onCompared({ table: scope.table, rows, reason });
+  }
+
+  async #compareRange(
+    seq: number,
+    scope: VerifyScope & { readonly form: "range" },
+    body: Uint8Array,
+    view: ReadView,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const table = this.#options.state.table(scope.table);
+    const { leftOut, digestKey, digests } = decodeRangeBody(body);
+    const asked = this.#asked.get(seq) ?? -1;
+    const left = leftOut.map(keyText);
+    table.began(scope, seq, left);
+    const target = await view.digestRange(scope, digestKey, signal);
+    const found = compareRange(digests, target, new Set(left));
+    function* keys() {
+      const out = new Set(left);
+      for (const rows of [digests, target]) {
+        for (let i = 0; i < rows.rows; i++) if (!out.has(rows.keyTextAt(i))) yield rows.keyTextAt(i);
+      }
+    }
+    const nowMs = this.#options.clock.wallMs();
+    table.comparedRange(scope, { seq, rows: digests.rows, keys: keys(), found, asked, nowMs });
+    return digests.rows;
+  }
+
+  async #compareKeys(seq: number, id: string, body: Uint8Array, view: ReadView, signal: AbortSignal): Promise<number> {
+    const { state, columnsOf, clock } = this.#options;
+    const { rows } = decodeKeysBody(body);
+    const target = await view.readKeys(
+      id,
+      rows.map(({ key }) => key),
+      signal,
+    );
+    const found = new Map(compareRows(rows, target).map((each) => [keyText(each.key), each]));
+    const table = state.table(id);
+    if (this.#collecting) this.#collected.set(id, [...(this.#collected.get(id) ?? []), ...found.values()]);
+    for (const { key } of rows) {
+      const one = found.get(keyText(key));
+      const foundAtMs = clock.wallMs();
+      const difference = one && { kind: one.kind, columns: columnsOf(id, one), foundAtMs };
+      table.comparedKey(key, seq, difference ?? null);
+    }
+    return rows.length;
+  }
+
+  #settle(seq: number, outcome: VerifyOutcome): void {
+    this.#outcomes.set(seq, outcome);
+    for (const old of this.#outcomes.keys()) {
+      if (this.#outcomes.size <= OUTCOMES_KEPT) break;
+      this.#outcomes.delete(old);
+    }
+    this.#waiting.get(seq)?.resolve(outcome);
+  }
+}

@@ -1,0 +1,178 @@
+import { describe, expect, test } from "vitest";
+import type { Bound } from "../../pipeline/coverage.ts";
+import { keyText } from "../../pipeline/key-text.ts";
+import { VerifiedTable } from "../../pipeline/verify/verified-table.ts";
+
+const key = (n: number) => Buffer.from([n]);
+const text = (n: number) => keyText(key(n));
+const bound = (n: number): Bound => ({ values: [String(n)], key: key(n).toString("hex") });
+const NONE = { found: [], asked: 0, nowMs: 0, rows: 1 };
+
+function ordered(cap?: number): VerifiedTable {
+  return new VerifiedTable({ id: "t", ordered: true, pass: 0, ...(cap === undefined ? {} : { cap }) });
+}
+
+/** Compared as equal from end to end, in ranges that end at these keys and at the table's end, at seq 1, 2, … */
+function covered(ends: readonly number[], cap?: number): VerifiedTable {
+  const table = ordered(cap);
+  const bounds = [null, ...ends.map(bound), null];
+  for (let i = 0; i + 1 < bounds.length; i++) {
+    const span = { after: bounds[i] ?? null, upTo: bounds[i + 1] ?? null };
+    table.began(span, i + 1, []);
+    table.comparedRange(span, { ...NONE, seq: i + 1, keys: [] });
+  }
+  return table;
+}
+
+describe("V2: what is verified of a table, and which keys have changed since", () => {
+  test("ranges are cut out one behind the other until the table is covered", () => {
+    const table = ordered();
+    expect(table.isCovered).toBe(false);
+    const first = { after: null, upTo: bound(10) };
+    expect(table.began(first, 5, [])).toBe(true);
+    table.comparedRange(first, { ...NONE, seq: 5, keys: [text(1)] });
+    expect(table.isCovered).toBe(false);
+    expect(table.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [5, false],
+      [null, true],
+    ]);
+    const rest = { after: bound(10), upTo: null };
+    table.began(rest, 6, []);
+    table.comparedRange(rest, { ...NONE, seq: 6, keys: [] });
+    expect(table.isCovered).toBe(true);
+    expect(table.isDue).toBe(false);
+  });
+
+  test("only keys of ranges that are compared, or being compared, are kept", () => {
+    const table = ordered();
+    table.changed(text(3), 1);
+    expect(table.dirtyKeys).toBe(0);
+    const first = { after: null, upTo: bound(10) };
+    table.began(first, 5, [text(4)]);
+    table.changed(text(3), 6);
+    table.changed(text(11), 7);
+    expect(table.oldestDirty(9)).toEqual([key(4), key(3)]);
+    table.comparedRange(first, { ...NONE, seq: 5, keys: [text(3)] });
+    // What changed behind the entry was not in the comparison.
+    expect(table.oldestDirty(9)).toEqual([key(4), key(3)]);
+  });
+
+  test("a comparison by key clears what changed before it, not behind it", () => {
+    const table = covered([]);
+    table.changed(text(1), 10);
+    table.changed(text(2), 10);
+    table.changed(text(1), 12);
+    table.comparedKey(key(1), 11, null);
+    table.comparedKey(key(2), 11, null);
+    expect(table.oldestDirty(9)).toEqual([key(1)]);
+  });
+
+  test("a difference stands until a later comparison of its key finds none, in whatever order they end", () => {
+    const table = covered([10]);
+    const first = { after: null, upTo: bound(10) };
+    table.began(first, 20, []);
+    table.comparedRange(first, { ...NONE, seq: 20, keys: [text(2)], found: [{ key: key(2), kind: "differing" }] });
+    expect(table.differences).toMatchObject([{ kind: "differing", columns: null, seq: 20 }]);
+    // Its columns are not known yet, so the key is to be compared by itself.
+    expect(table.oldestDirty(9)).toEqual([key(2)]);
+    table.comparedKey(key(2), 22, { kind: "differing", columns: ["name"], foundAtMs: 1 });
+    expect(table.dirtyKeys).toBe(0);
+    table.comparedKey(key(2), 21, null);
+    expect(table.differences).toMatchObject([{ columns: ["name"], seq: 22 }]);
+    table.changed(text(2), 23);
+    table.comparedKey(key(2), 24, null);
+    expect(table.differences).toEqual([]);
+  });
+
+  test("a difference that is on neither side any more is gone with its range", () => {
+    const table = covered([]);
+    const all = { after: null, upTo: null };
+    table.began(all, 5, []);
+    table.comparedRange(all, { ...NONE, seq: 5, keys: [text(7)], found: [{ key: key(7), kind: "extra" }] });
+    table.comparedKey(key(7), 6, { kind: "extra", columns: [], foundAtMs: 1 });
+    table.began(all, 9, []);
+    table.comparedRange(all, { ...NONE, seq: 9, keys: [] });
+    expect(table.differences).toEqual([]);
+  });
+
+  test("where keys have no order such a difference is settled by its key", () => {
+    const table = new VerifiedTable({ id: "t", ordered: false, pass: 0 });
+    const all = { after: null, upTo: null };
+    table.began(all, 5, []);
+    table.comparedRange(all, { ...NONE, seq: 5, keys: [text(7)], found: [{ key: key(7), kind: "extra" }] });
+    table.comparedKey(key(7), 6, { kind: "extra", columns: [], foundAtMs: 1 });
+    table.began(all, 9, []);
+    table.comparedRange(all, { ...NONE, seq: 9, keys: [] });
+    expect(table.differences).toHaveLength(1);
+    expect(table.isDue).toBe(true);
+    expect(table.oldestDirty(9)).toEqual([key(7)]);
+    table.comparedKey(key(7), 10, null);
+    expect(table.isDue).toBe(false);
+  });
+
+  test("a pass that is asked for makes everything due, and work begun before does not answer it", () => {
+    const table = covered([10]);
+    const first = { after: null, upTo: bound(10) };
+    table.began(first, 20, []);
+    table.ask();
+    table.comparedRange(first, { ...NONE, seq: 20, keys: [], asked: 0 });
+    expect(table.isCovered).toBe(true);
+    expect(table.ranges.map(({ due }) => due)).toEqual([true, true]);
+    table.comparedRange(first, { ...NONE, seq: 21, keys: [], asked: table.asked });
+    expect(table.ranges.map(({ due }) => due)).toEqual([false, true]);
+  });
+
+  test("beyond the cap the range with most dirty keys is compared as a whole again", () => {
+    const table = covered([10, 20], 4);
+    for (const n of [1, 11, 12, 13, 14]) table.changed(text(n), 30 + n);
+    expect(table.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [1, false],
+      [null, true],
+      [3, false],
+    ]);
+    expect(table.oldestDirty(9)).toEqual([key(1)]);
+    // What changes there is not kept until it is being compared.
+    table.changed(text(15), 50);
+    expect(table.dirtyKeys).toBe(1);
+  });
+
+  test("a comparison that ends after its range fell back counts for nothing", () => {
+    const table = covered([10], 3);
+    const first = { after: null, upTo: bound(10) };
+    table.ask();
+    table.began(first, 20, []);
+    for (const n of [1, 2, 3, 4]) table.changed(text(n), 30);
+    table.comparedRange(first, { ...NONE, seq: 20, keys: [text(1)], asked: 1 });
+    expect(table.isCovered).toBe(false);
+  });
+
+  test("keys without an order: every change is kept once a range is compared, and the table falls back as one", () => {
+    const table = new VerifiedTable({ id: "t", ordered: false, pass: 0, cap: 2 });
+    const first = { after: null, upTo: { values: ["m"], key: null } };
+    table.began(first, 1, []);
+    table.comparedRange(first, { ...NONE, seq: 1, keys: [] });
+    table.changed(text(200), 2);
+    expect(table.dirtyKeys).toBe(1);
+    table.changed(text(1), 3);
+    table.changed(text(2), 4);
+    expect(table.dirtyKeys).toBe(0);
+    expect(table.ranges).toMatchObject([{ after: null, upTo: null, seq: null, due: true }]);
+  });
+
+  test("what is kept is what goes on, and what was being compared is due again", () => {
+    const table = covered([10]);
+    table.changed(text(4), 9);
+    const rest = { after: bound(10), upTo: null };
+    table.forget(rest);
+    table.began(rest, 12, []);
+    const other = ordered();
+    other.restore(table.state());
+    expect(other.state()).toEqual(table.state());
+    expect(other.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [1, false],
+      [null, true],
+    ]);
+    other.changed(text(11), 13);
+    expect(other.oldestDirty(9)).toEqual([key(4)]);
+  });
+});
