@@ -13,6 +13,14 @@ export type StatusAnswer = {
   readonly problem: { readonly message: string; readonly remedy: string } | null;
   readonly lanes: readonly LaneAnswer[];
 };
+export type VerificationAnswer = {
+  readonly lanes: readonly {
+    readonly covered: boolean;
+    readonly passUnderWay: boolean;
+    readonly rowsVerified: number;
+  }[];
+  readonly differences: readonly unknown[];
+};
 export type StepAnswer = { readonly step: string; readonly tookMs: number };
 export type CutoverAnswer = {
   readonly outcome: string;

@@ -11,12 +11,14 @@ import { type BenchOptions, benchOptions, type Part, USAGE, UsageError } from ".
 import { measurePause } from "./pause.ts";
 import { lineJson, tableText, verdictOf } from "./report.ts";
 import { measureStream } from "./stream.ts";
+import { measureVerify } from "./verify.ts";
 
 const say = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
 
 /** Parts that run together, in their order. */
 const MEASURES: readonly { readonly parts: readonly Part[]; readonly measure: (run: BenchRun) => Promise<Found> }[] = [
   { parts: ["copy"], measure: measureCopy },
+  { parts: ["verify"], measure: measureVerify },
   { parts: ["drain", "latency"], measure: measureStream },
   { parts: ["pause"], measure: measurePause },
   { parts: ["open"], measure: measureOpening },
