@@ -1,16 +1,10 @@
+import { FAILOVER_PROBLEMS } from "./failover-problems.ts";
+import type { Problem } from "./problem.ts";
+
 /**
  * Every error an operator can meet: a code, whether trying again can help, and what to do. Facts carry names, ids,
  * positions and limits; a secret or a row's value never gets in (K5).
  */
-type Problem = {
-  /**
-   * never: permanent, a person or another process decides. backoff: try again. reopen: not where it was met, but once the
-   * part it ended has been opened anew. recopy: the lane copies again.
-   */
-  readonly retry: "never" | "backoff" | "reopen" | "recopy";
-  readonly remedy: string;
-};
-
 export const PROBLEMS = {
   // Log
   FENCED: { retry: "never", remedy: "A newer epoch owns this lane; this process has stopped writing. Nothing to do." },
@@ -266,6 +260,7 @@ export const PROBLEMS = {
     retry: "never",
     remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
   },
+  ...FAILOVER_PROBLEMS,
   // Capture
   DIVERGED: {
     retry: "recopy",
