@@ -1,6 +1,7 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
+import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
 import type { JsonObject, NewMove } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
@@ -24,6 +25,8 @@ export type MoveDetails = {
   readonly attempt: AttemptNote | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
   readonly earlier: number;
+  /** C6: what must stand in each target, whichever server is it by now; empty before the commit. */
+  readonly targets: readonly AcknowledgedTarget[];
 };
 
 export type AttemptNote = {
@@ -38,7 +41,15 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const BLANK: MoveDetails = { skipped: [], recopying: [], recopied: [], problem: null, attempt: null, earlier: 0 };
+const BLANK: MoveDetails = {
+  skipped: [],
+  recopying: [],
+  recopied: [],
+  problem: null,
+  attempt: null,
+  earlier: 0,
+  targets: [],
+};
 
 /**
  * One move in this process: its place in the state machine, its lanes, and one command at a time. What a command does
