@@ -9,6 +9,7 @@ import { MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
+import { TargetWatch } from "./target-watch.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
@@ -62,6 +63,7 @@ export class Move {
   #steps: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
+  readonly #targetWatch = new TargetWatch(this);
 
   constructor(context: MoveContext) {
     this.context = context;
@@ -98,6 +100,7 @@ export class Move {
     await this.#inOrder(() => this.context.journal.advance(event, facts, by));
     this.context.logger.info({ move: this.name, event, phase: this.phase, by, facts }, `${event}: ${this.phase}`);
     this.changed();
+    this.#targetWatch.follow();
   }
 
   /** A function is given the details as they are when its turn has come. */
@@ -161,6 +164,7 @@ export class Move {
   run(): void {
     this.#resumeRecopies();
     this.lanes.start();
+    this.#targetWatch.follow();
   }
 
   async pause(by: string): Promise<void> {
@@ -235,6 +239,7 @@ export class Move {
   async stop(): Promise<void> {
     this.#life.abort(new Error("the server stops"));
     await this.lanes.stop("the server stops");
+    await this.#targetWatch.ended();
   }
 
   #resumeRecopies(): void {

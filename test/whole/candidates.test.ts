@@ -1,10 +1,13 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { GtidSet } from "../../connectors/mysql/gtid-set.ts";
 import type { JournalEntry } from "../../cutover/control-store.ts";
 import type { CutoverResult, GateCondition } from "../../cutover/move-service.ts";
 import type { ServerConfig } from "../../cutover/server-settings.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { Probe, ProbeName } from "../../pipeline/probe.ts";
-import { Replica, uuidOf } from "../setup/replica.ts";
+import { ChildDied, ChildDriver } from "../crash/child-driver.ts";
+import { executedBy, Replica, uuidOf } from "../setup/replica.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { AddressSwitch } from "./world/address-switch.ts";
 import { expectArrived } from "./world/arrival.ts";
@@ -16,6 +19,7 @@ import { World } from "./world/world.ts";
 
 const TENANT = "acme";
 const PATIENT = { timeout: 60_000 };
+const WATCH_MS = 100;
 
 describeWithOwnServers("C6: the target has a replica that may take it over", ["mysql"], () => {
   let all: Servers;
@@ -24,6 +28,7 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
   let driver: LocalDriver;
   let traffic: Traffic;
   let replica: Replica;
+  let plain: MysqlServer | null = null;
   let target: AddressSwitch;
   let config: ServerConfig;
   let replicas = 0;
@@ -41,6 +46,8 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
     target?.close();
     replica?.close();
     await replica?.server.stop("kill");
+    await plain?.stop("kill");
+    plain = null;
   });
 
   /** The configuration's address of b leads to it by way of `target`; traffic goes there directly. */
@@ -68,6 +75,7 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
       config,
       manifest: world.manifest(),
       probe,
+      settings: { targetWatchMs: WATCH_MS },
     });
   }
 
@@ -93,6 +101,7 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
     gate.find(({ name }) => name === "b candidates");
   const journalled = async (event: string): Promise<JournalEntry[]> =>
     (await driver.dray.service.journal("it", 0)).filter((entry) => entry.event === event);
+  const alarms = async () => (await driver.status()).alarms.map(({ code }) => code);
 
   async function expectAborted(failed: CutoverResult, why: string): Promise<void> {
     expect(failed).toMatchObject({ outcome: "aborted", reason: expect.stringContaining("TARGET_CANDIDATE_BEHIND") });
@@ -160,5 +169,94 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
     await phase(driver, "streaming");
     expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
     await expectArrived({ world, traffic, tenant: TENANT });
+  });
+
+  test("a replica that lacks what was acknowledged becomes the target: an alarm until it has it, over a restart too", async () => {
+    await createWithReplica("not named");
+    await stream();
+    await replica.stopApplying();
+    const done = await cutoverOnceOpen(driver);
+    expect(done).toMatchObject({ outcome: "committed" });
+    expect(candidatesOf(done)).toMatchObject({ verdict: "yes", value: "none named" });
+    await expectArrived({ world, traffic, tenant: TENANT });
+    const [was, now] = [await uuidOf(world.admin.b), await uuidOf(replica.admin)];
+    await replica.promote();
+    target.leadTo(replica.server);
+    await expect.poll(alarms, PATIENT).toEqual(["TARGET_LOST_COMMITS"]);
+    const { next, alarms: open1 } = await driver.status();
+    const missing = GtidSet.parse(String(open1[0]?.facts["missing"]));
+    expect(open1[0]?.facts).toEqual({ store: "db", was, now, missing: `${missing}`, count: `${missing.count()}` });
+    expect(missing.count()).toBeGreaterThan(0n);
+    expect(missing.intersection(GtidSet.parse(await executedBy(replica.admin))).isEmpty).toBe(true);
+    expect(next).not.toContain("dray close it");
+    await driver.close();
+    await open();
+    await expect.poll(async () => (await driver.status()).alarms[0]?.times, PATIENT).toBe(2);
+    await sleep(3 * WATCH_MS);
+    expect((await driver.status()).alarms[0]?.times).toBe(2);
+    expect(await journalled("target-has-all")).toEqual([]);
+    await replica.admin.query("START REPLICA");
+    await expect.poll(alarms, PATIENT).toEqual([]);
+    expect((await journalled("target-has-all")).map(({ facts }) => facts)).toMatchObject([{ store: "db", was, now }]);
+  });
+
+  test("a replica that has everything becomes the target: a note in the journal, and it is what counts from then on", async () => {
+    await createWithReplica("named");
+    await stream();
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await expectArrived({ world, traffic, tenant: TENANT });
+    const [was, now] = [await uuidOf(world.admin.b), await uuidOf(replica.admin)];
+    target.leadTo(null);
+    await sleep(3 * WATCH_MS);
+    expect(await driver.status()).toMatchObject({ phase: "watching", problem: null, alarms: [] });
+    await replica.promote();
+    target.leadTo(replica.server);
+    await expect.poll(async () => (await journalled("target-has-all")).length, PATIENT).toBe(1);
+    await driver.close();
+    await open();
+    await sleep(5 * WATCH_MS);
+    expect((await journalled("target-has-all")).map(({ facts }) => facts)).toMatchObject([{ store: "db", was, now }]);
+    expect(await phase(driver, "watching")).toMatchObject({ problem: null, alarms: [] });
+    target.leadTo(servers.b);
+    await expect.poll(async () => (await journalled("target-has-all")).length, PATIENT).toBe(2);
+    await driver.act("close");
+    expect(await driver.status()).toMatchObject({ phase: "closed", alarms: [] });
+  });
+
+  test("killed before the journal knew of the commit, the next process has the set from COMMITTED itself", async () => {
+    await createWithReplica("named");
+    const dieAt = { place: "cutover.after-home-commit", hit: 1 } as const;
+    const doomed = new ChildDriver({ config, manifest: world.manifest(), dieAt });
+    try {
+      await doomed.ready();
+      await doomed.start(TENANT);
+      await phase(doomed, "streaming");
+      world.heldAtTarget.add(TENANT);
+      await expect(cutoverOnceOpen(doomed)).rejects.toBeInstanceOf(ChildDied);
+    } finally {
+      await doomed.kill();
+    }
+    await open();
+    await phase(driver, "watching");
+    await expectArrived({ world, traffic, tenant: TENANT });
+    await replica.promote();
+    target.leadTo(replica.server);
+    await expect.poll(async () => (await journalled("target-has-all")).length, PATIENT).toBe(1);
+    expect(await alarms()).toEqual([]);
+  });
+
+  test("a target without GTIDs: that another server answers is an alarm, as nobody can tell what it holds", async () => {
+    const flags = ["--gtid-mode=OFF_PERMISSIVE", "--auto-increment-increment=2", "--auto-increment-offset=2"];
+    plain = await all.mysql({ name: "candidates-plain", flags });
+    await create(plain, []);
+    await stream();
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await expectArrived({ world, traffic, tenant: TENANT });
+    await sleep(3 * WATCH_MS);
+    expect(await alarms()).toEqual([]);
+    target.leadTo(servers.a);
+    await expect.poll(alarms, PATIENT).toEqual(["TARGET_UNPROVEN"]);
+    target.leadTo(plain);
+    await expect.poll(alarms, PATIENT).toEqual([]);
   });
 });
