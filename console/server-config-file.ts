@@ -140,6 +140,15 @@ function clusterField(secret: SecretField, tls: TlsField) {
         .max(64)
         .default("dray")
         .describe("The schema that Drayage keeps its own tables in"),
+      candidates: z
+        .array(
+          z.strictObject({
+            host: z.string().min(1).describe("Asked with the cluster's own user, password and tls"),
+            port: port.default(3306),
+          }),
+        )
+        .default([])
+        .describe("Replicas that may take over; a move to here commits only once each has all that it acknowledged"),
     })
     .transform(({ dray_schema: draySchema, tls: tlsEntry, ...entry }): ClusterConfig => {
       return { ...entry, tls: tlsEntry ?? null, draySchema };

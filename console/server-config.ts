@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { hostAllowed } from "../cutover/adapters/allowed-hosts.ts";
-import type { Listen, ServerConfig } from "../cutover/server-settings.ts";
+import type { CandidateConfig, ClusterConfig, Listen, ServerConfig } from "../cutover/server-settings.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import { refuses } from "../pipeline/file-finding.ts";
 import { readYaml } from "../pipeline/yaml-file.ts";
@@ -62,6 +62,7 @@ function* checkAcross(config: ServerConfig, locate: Locate): Iterable<FileFindin
   yield* checkListen(config, locate);
   for (const [name, cluster] of Object.entries(config.clusters)) {
     if (cluster.tls?.verify === false) yield unverified(locate(["clusters", name, "tls", "verify"]));
+    yield* checkCandidates(name, cluster, locate);
   }
   if (config.log.kind === "kafka") {
     if (config.log.tls?.verify === false) yield unverified(locate(["log", "tls", "verify"]));
@@ -91,6 +92,19 @@ function* checkAcross(config: ServerConfig, locate: Locate): Iterable<FileFindin
     const { hostname } = new URL(url);
     const remedy = `Add ${hostname} to \`allowed_hosts\` if dray may talk to it.`;
     yield error(locate(path), `\`${path.map(String).join(".")}\`: the host ${hostname} is not allowed`, remedy);
+  }
+}
+
+/** C6: a server that is confirmed by asking itself would confirm nothing. */
+function* checkCandidates(name: string, cluster: ClusterConfig, locate: Locate): Iterable<FileFinding> {
+  const text = ({ host, port }: CandidateConfig) => `${host.toLowerCase()}:${port}`;
+  const told = new Map([[text(cluster), "the cluster's own server"]]);
+  for (const [i, candidate] of cluster.candidates.entries()) {
+    const twice = told.get(text(candidate));
+    told.set(text(candidate), "named twice");
+    if (twice === undefined) continue;
+    const message = `\`clusters.${name}.candidates.${i}\`: ${text(candidate)} is ${twice}`;
+    yield error(locate(["clusters", name, "candidates", i]), message, "Name each replica that may take over once.");
   }
 }
 

@@ -4,6 +4,7 @@ import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { MarkPlace } from "../pipeline/lane-capture.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
+import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
 import type { CommitPoint, DecidedIn } from "./commit-point.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
@@ -41,6 +42,8 @@ export type AttemptOptions = {
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
   /** accepted: a person answers for rows that were not compared. */
   readonly verify: "compared" | "accepted";
+  /** C6: behind the proof; fails where a candidate does not have everything by the time the signal ends. */
+  readonly confirmTargets: (sealed: readonly Drained[], signal: AbortSignal) => Promise<readonly AcknowledgedTarget[]>;
   /** The home's server uuid, read now: before the first fence call. */
   readonly homeUuid: string;
   /** C11: from the first fence call to COMMITTED. */
@@ -53,7 +56,7 @@ export type AttemptOptions = {
   /** Something is tried again while the tenant waits: an alarm. */
   readonly onHeld: (step: StepName, error: Error) => void;
   /** Durable before the next thing happens: COMMITTED stands on both sides. */
-  readonly onCommitted: () => Promise<void>;
+  readonly onCommitted: (targets: readonly AcknowledgedTarget[]) => Promise<void>;
 };
 
 export type AttemptResult = {
@@ -73,13 +76,14 @@ const REPEATS = 5;
 
 /**
  * One run of the cutover with its own generation (C): fence, quiesce, drain to S1, verify, prepare, pin, drain to S2 and
- * prove that nothing came between, commit, route. Whatever fails before the commit point aborts: ABORTED is written first
- * (C1) and only its success unfences. Behind it there is only forward.
+ * prove that nothing came between, confirm the target's candidates, commit, route. Whatever fails before the commit point
+ * aborts: ABORTED is written first (C1) and only its success unfences. Behind it there is only forward.
  */
 export class Attempt {
   readonly #options: AttemptOptions;
   readonly #timeline: Timeline;
   #repeats = 0;
+  #targets: readonly AcknowledgedTarget[] = [];
 
   constructor(options: AttemptOptions) {
     this.#options = options;
@@ -106,8 +110,10 @@ export class Attempt {
       outcome = await this.#commit(inTime);
     } catch (error) {
       forward.throwIfAborted();
+      // Who was waited for says more than that it took too long.
+      const isNamed = isDrayError(error, "TARGET_CANDIDATE_BEHIND");
       // An INSERT of COMMITTED whose answer did not come in time is settled by the one of ABORTED: the first won (C1).
-      return await this.#abort(inTime.aborted ? inTime.reason : error, forward);
+      return await this.#abort(inTime.aborted && !isNamed ? inTime.reason : error, forward);
     } finally {
       if (!deadline.signal.aborted) deadline.abort(new Error("in time"));
       await timer;
@@ -123,13 +129,14 @@ export class Attempt {
     const { commitPoint, generation } = this.#options;
     const rows = (await commitPoint.read(signal)).get(generation);
     if (rows?.home?.outcome === "COMMITTED" || rows?.target?.outcome === "COMMITTED") {
+      this.#targets = acknowledgedIn(new Map([[generation, rows]]));
       return await this.#decided(await this.#commit(signal), signal);
     }
     return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
   }
 
   async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
-    const { fencing, generation, quiesce, probe } = this.#options;
+    const { fencing, generation, quiesce, confirmTargets, probe } = this.#options;
     await this.#timeline.run("fence", () => fencing.fence(generation, this.#options.maxPauseMs, signal));
     await probe("cutover.after-fence");
     await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
@@ -146,8 +153,11 @@ export class Attempt {
       await probe("cutover.after-s2");
       signal.throwIfAborted();
       if (this.#isProven(first, second)) {
-        if (differing.length === 0) return;
-        throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
+        if (differing.length > 0) {
+          throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
+        }
+        this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
+        return;
       }
       // What came between has been, or will now be, carried: drain again and prove again.
       for (const lane of this.#options.lanes) lane.release();
@@ -183,7 +193,8 @@ export class Attempt {
 
   async #commit(signal: AbortSignal): Promise<Outcome> {
     const { commitPoint, generation, homeUuid } = this.#options;
-    const facts = { steps: this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) })) };
+    const steps = this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) }));
+    const facts = { steps, targets: this.#targets };
     return await this.#timeline.run("commit", () => commitPoint.commit({ generation, homeUuid, facts }, signal));
   }
 
@@ -197,7 +208,7 @@ export class Attempt {
   async #forward(signal: AbortSignal): Promise<AttemptResult> {
     const { fencing, generation, lanes, probe, onCommitted, routePatienceMs } = this.#options;
     // The journal follows the outcome's row (K1): routing does not wait for it.
-    const noted = onCommitted();
+    const noted = onCommitted(this.#targets);
     noted.catch(() => {}); // awaited below
     const closing = Promise.all(
       lanes.map((lane) => withBackoff(() => lane.close(signal), this.#patiently("route", signal))),

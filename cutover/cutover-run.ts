@@ -3,6 +3,7 @@ import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptOptions, type AttemptResult } from "./attempt.ts";
 import { CommitPoint, type Outcomes } from "./commit-point.ts";
+import { candidateStates, confirmTargets } from "./confirm-targets.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
 import { closedConditions, evaluateGate } from "./gate.ts";
@@ -25,7 +26,7 @@ export async function runCutover(
 ): Promise<RunResult> {
   move.require("attempt");
   const { context } = move;
-  const { manifest } = context.journal.move;
+  const { manifest, to } = context.journal.move;
   const fencing = context.fencing();
   const maxLagSeconds = request.maxLagSeconds ?? manifest.cutover.maxLagSeconds;
   const maxPauseMs =
@@ -41,6 +42,8 @@ export async function runCutover(
       blockers: (signal) => blockers(move, signal),
       recheck: (signal) => recheck(move, signal),
       acceptUnverified: request.acceptUnverified,
+      to,
+      candidates: (withinMs, signal) => candidateStates(move, withinMs, signal),
     },
     forward,
   );
@@ -128,14 +131,16 @@ async function openAttempt(
     fencing,
     commitPoint: commitPoint(move, (side, error) => onHeld(side === "home" ? "commit" : "route", error)),
     quiesce: (deadlineMs, each) => quiesce(move, deadlineMs, each),
+    confirmTargets: (sealed, each) => confirmTargets(move, sealed, (error) => onHeld("confirm", error), each),
     homeUuid,
     routePatienceMs: context.settings.routePatienceMs,
     clock: context.clock,
     probe: context.probe,
     onStep: ({ step, state, atMs }) => onEvent({ type: "step", step, state, atMs, facts: {} }),
     onHeld,
-    onCommitted: async () => {
-      await move.advance("committed", { generation }, "server");
+    onCommitted: async (targets) => {
+      await move.advance("committed", { generation, targets }, "server");
+      await move.setDetails({ targets });
     },
   });
 }

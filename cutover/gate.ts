@@ -1,6 +1,8 @@
 import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf } from "../pipeline/backoff.ts";
 import type { Finding } from "../pipeline/preflight.ts";
+import type { CandidateState } from "../sinks/target-history.ts";
+import { judgeCandidates } from "./confirm-targets.ts";
 import type { Fencing } from "./fencing.ts";
 import { judgeCount } from "./gate-count.ts";
 import { judgeVerification } from "./gate-verification.ts";
@@ -21,6 +23,10 @@ export type GateOptions = {
   readonly blockers: (signal: AbortSignal) => Promise<readonly Blocker[]>;
   /** The checks of preflight that can go wrong while a move runs. */
   readonly recheck: (signal: AbortSignal) => Promise<readonly Finding[]>;
+  /** The cluster that the tenant goes to. */
+  readonly to: string;
+  /** C6: whether each of its failover candidates has, within so many milliseconds, all that it has now. */
+  readonly candidates: (withinMs: number, signal: AbortSignal) => Promise<readonly CandidateState[]>;
 };
 
 /** A target that cannot be counted in this time is not one to fence for. */
@@ -55,6 +61,10 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
     return { verdict: "yes", value: `highest generation ${generation}`, limit: null };
   });
   await judge("servers fit", null, async () => findings(await options.recheck(signal)));
+  const withinMs = Math.min(options.maxLagSeconds * 1000, options.maxPauseMs);
+  await judge(`${options.to} candidates`, `${withinMs} ms`, async () =>
+    judgeCandidates(await options.candidates(withinMs, signal), withinMs),
+  );
   for (const lane of options.lanes) {
     // Counting waits for the target, so it is asked only where the stream runs.
     await judge(`${lane.lane} rows`, null, () =>

@@ -20,6 +20,8 @@ export type MoveSettings = {
   readonly chunkBudget: ChunkBudget;
   readonly keepAppliedMs: number;
   readonly routePatienceMs: number;
+  /** Between two looks, behind the commit, at which server answers as the target (C6). */
+  readonly targetWatchMs: number;
 };
 
 export type MoveStore = { readonly definition: ManifestStore; readonly pair: StorePair };

@@ -1,5 +1,6 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
+import { acknowledgedIn } from "./acknowledged.ts";
 import { commitPoint, refuseCommitted } from "./cutover-run.ts";
 import type { Move } from "./move.ts";
 
@@ -92,6 +93,7 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
   );
   if (owner === "to") {
     if (!committed) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
+    await move.setDetails({ targets: acknowledgedIn(sides.rows) });
     for (const { runtime } of move.lanes.all) {
       await runtime.close(signal);
       runtime.start();

@@ -106,7 +106,8 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
         return [status, `dray resolve ${name} --owner from`, `dray resolve ${name} --owner to`];
       return [status, `dray journal ${name}`];
     case "watching":
-      return [status, `dray close ${name}`];
+      // What is lost in the target stands in the source alone.
+      return codes.includes("TARGET_LOST_COMMITS") ? [status, `dray journal ${name}`] : [status, `dray close ${name}`];
     case "paused":
       return [`dray resume ${name}`, `dray abort ${name}`];
     case "failed":

@@ -1,6 +1,7 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
+import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
 import type { JsonObject, NewMove } from "./control-store.ts";
 import type { MoveContext } from "./move-context.ts";
@@ -8,6 +9,7 @@ import { MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
+import { TargetWatch } from "./target-watch.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
@@ -26,6 +28,8 @@ export type MoveDetails = {
   readonly accepted: { readonly by: string; readonly what: string } | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
   readonly earlier: number;
+  /** C6: what must stand in each target, whichever server is it by now; empty before the commit. */
+  readonly targets: readonly AcknowledgedTarget[];
 };
 
 export type AttemptNote = {
@@ -48,6 +52,7 @@ const BLANK: MoveDetails = {
   attempt: null,
   accepted: null,
   earlier: 0,
+  targets: [],
 };
 
 /**
@@ -61,6 +66,7 @@ export class Move {
   #steps: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
+  readonly #targetWatch = new TargetWatch(this);
 
   constructor(context: MoveContext) {
     this.context = context;
@@ -97,6 +103,7 @@ export class Move {
     await this.#inOrder(() => this.context.journal.advance(event, facts, by));
     this.context.logger.info({ move: this.name, event, phase: this.phase, by, facts }, `${event}: ${this.phase}`);
     this.changed();
+    this.#targetWatch.follow();
   }
 
   /** A function is given the details as they are when its turn has come. */
@@ -160,6 +167,7 @@ export class Move {
   run(): void {
     this.#resumeRecopies();
     this.lanes.start();
+    this.#targetWatch.follow();
   }
 
   async pause(by: string): Promise<void> {
@@ -234,6 +242,7 @@ export class Move {
   async stop(): Promise<void> {
     this.#life.abort(new Error("the server stops"));
     await this.lanes.stop("the server stops");
+    await this.#targetWatch.ended();
   }
 
   #resumeRecopies(): void {

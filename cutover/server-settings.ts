@@ -40,7 +40,11 @@ export type ClusterConfig = {
   readonly password: string;
   readonly tls: TlsConfig | null;
   readonly draySchema: string;
+  /** C6: the servers that may take the cluster over; asked with its user, password and TLS. */
+  readonly candidates: readonly CandidateConfig[];
 };
+
+export type CandidateConfig = { readonly host: string; readonly port: number };
 
 export type LogConfig =
   | { readonly kind: "embedded" }

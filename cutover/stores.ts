@@ -14,6 +14,8 @@ export type ClusterAddress = {
   readonly password: string;
   readonly tls: { readonly ca: string | null; readonly verify: boolean } | null;
   readonly draySchema: string;
+  /** C6: the servers that may take it over. */
+  readonly candidates: readonly { readonly host: string; readonly port: number }[];
 };
 
 export type StoreKindOptions = {

@@ -10,6 +10,7 @@ export type StepName =
   | "prepare"
   | "pin"
   | "drain-again"
+  | "confirm"
   | "commit"
   | "route"
   | "unfence";

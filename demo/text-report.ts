@@ -16,6 +16,7 @@ const STEP_WORDS: Readonly<Record<string, string>> = {
   drain: "a first mark has come through to the target",
   pin: "the fence is confirmed, and expires no more",
   "drain-again": "a second mark; nothing of the tenant came after the first",
+  confirm: "the target's failover candidates, where some are named, have everything",
   commit: "the outcome is written: from here only forward",
   route: "the router sends the tenant to the target",
 };

@@ -2,6 +2,7 @@ import { APPLY_PROBLEMS } from "./problems/apply.ts";
 import { CAPTURE_PROBLEMS } from "./problems/capture.ts";
 import { CONTROL_PROBLEMS } from "./problems/control.ts";
 import { CUTOVER_PROBLEMS } from "./problems/cutover.ts";
+import { FAILOVER_PROBLEMS } from "./problems/failover.ts";
 import { LOG_PROBLEMS } from "./problems/log.ts";
 import { MYSQL_PROBLEMS } from "./problems/mysql.ts";
 import type { Problem } from "./problems/problem.ts";
@@ -14,6 +15,7 @@ export const PROBLEMS = {
   ...CONTROL_PROBLEMS,
   ...SIDE_PROBLEMS,
   ...CUTOVER_PROBLEMS,
+  ...FAILOVER_PROBLEMS,
   ...CAPTURE_PROBLEMS,
   ...MYSQL_PROBLEMS,
 } as const;

@@ -12,3 +12,11 @@ export async function waitFor<T>(waiting: PromiseWithResolvers<T>, signal: Abort
     signal.removeEventListener("abort", onAbort);
   }
 }
+
+/** As `waitFor`, for work that may outlive the signal: nobody hears then what becomes of it. */
+export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const waiting = Promise.withResolvers<T>();
+  waiting.promise.catch(() => {}); // the signal may have been there first
+  work.then(waiting.resolve, waiting.reject);
+  return await waitFor(waiting, signal);
+}

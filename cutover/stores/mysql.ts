@@ -144,7 +144,8 @@ class MysqlPair implements StorePair {
     this.connector = options.connector;
     this.sink = new MysqlSink({ address: address(to), draySchema: to.draySchema, clock, probe });
     this.sourceControl = new MysqlSourceControl({ address: address(from), draySchema: from.draySchema, clock });
-    this.targetControl = new MysqlTargetControl({ address: address(to), draySchema: to.draySchema, clock });
+    const candidates = to.candidates.map((server) => ({ ...address(to), ...server }));
+    this.targetControl = new MysqlTargetControl({ address: address(to), draySchema: to.draySchema, candidates, clock });
   }
 
   async discover(store: ManifestStore, _tenant: string, signal: AbortSignal): Promise<Discovered> {

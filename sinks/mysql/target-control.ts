@@ -8,24 +8,39 @@ import { type Clock, systemClock } from "../../pipeline/clock.ts";
 import type { LaneId, Mark } from "../../pipeline/entry.ts";
 import type { OutcomeStore } from "../../pipeline/outcome.ts";
 import type { TargetControl } from "../target-control.ts";
+import { MysqlTargetHistory } from "./target-history.ts";
 
 const RETRY_MS = 50;
 
 /** A MySQL target as a cutover needs it; the outcome is kept by the very code that keeps the source's (C1). */
 export class MysqlTargetControl implements TargetControl {
   readonly outcomes: OutcomeStore;
+  readonly history: MysqlTargetHistory;
   readonly #deciding: ControlSession;
   readonly #lanes: ControlSession;
   readonly #draySchema: string;
   readonly #clock: Clock;
 
-  constructor(options: { readonly address: MysqlAddress; readonly draySchema: string; readonly clock?: Clock }) {
+  constructor(options: {
+    readonly address: MysqlAddress;
+    readonly draySchema: string;
+    /** C6: the servers that may take the target over. */
+    readonly candidates?: readonly MysqlAddress[];
+    readonly clock?: Clock;
+  }) {
     this.#clock = options.clock ?? systemClock;
     this.#deciding = new ControlSession({ address: options.address, role: "outcome" });
     this.#lanes = new ControlSession({ address: options.address, role: "lanes" });
     this.outcomes = new MysqlOutcomeStore({
       session: this.#deciding,
       draySchema: options.draySchema,
+      clock: this.#clock,
+    });
+    this.history = new MysqlTargetHistory({
+      address: options.address,
+      draySchema: options.draySchema,
+      session: this.#deciding,
+      candidates: options.candidates ?? [],
       clock: this.#clock,
     });
     this.#draySchema = options.draySchema;
@@ -68,6 +83,6 @@ export class MysqlTargetControl implements TargetControl {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#deciding.close(), this.#lanes.close()]);
+    await Promise.all([this.#deciding.close(), this.#lanes.close(), this.history.close()]);
   }
 }

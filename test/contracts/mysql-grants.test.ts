@@ -97,10 +97,12 @@ describeWithMysql("the grants that preflight asks for are enough", (mysql) => {
     }
   });
 
-  test("K5: outcome, quiesce, fence, closing a lane and an SQL adapter", async () => {
+  test("K5: outcome, quiesce, fence, closing a lane, failover candidates and an SQL adapter", async () => {
     const draySchema = system.names.dray;
     const control = new MysqlSourceControl({ address: system.address.source, draySchema });
-    const target = new MysqlTargetControl({ address: system.address.target, draySchema });
+    // The other server stands for a replica: what is asked of it is what a replica of the target would be asked.
+    const candidates = [system.address.source];
+    const target = new MysqlTargetControl({ address: system.address.target, draySchema, candidates });
     const book = new MysqlGenerationBook({ address: system.address.source, draySchema, cluster: "source" });
     const none = { fence: [], unfence: [], retire: [], route: [] };
     const adapter = new SqlAdapter({
@@ -138,6 +140,11 @@ describeWithMysql("the grants that preflight asks for are enough", (mysql) => {
       await fence.unfence(signal);
       await target.closeLane(source.lane, signal);
       await target.insertReverseMark(source.lane, 1, signal);
+      const { set } = await target.history.acknowledged([], signal);
+      expect(await target.history.holds(set, signal)).toMatchObject({ missing: null });
+      expect(await target.history.candidates(50, signal)).toMatchObject([{ verdict: "no" }]);
+      const elsewhere = target.history.confirmCandidates(set, AbortSignal.timeout(500));
+      await expect(elsewhere).rejects.toMatchObject({ facts: { why: "it lacks transactions" } });
       const call = { move: source.move, tenant: TENANT, to: "b", generation: 1, expiresInMs: null };
       expect(await adapter.dryRun(call, source.tables, signal)).toEqual([]);
       expect(await adapter.fence(call, signal)).toMatchObject({ kind: "done", by: "answer" });

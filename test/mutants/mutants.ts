@@ -77,6 +77,16 @@ export const MUTANTS: readonly Mutant[] = [
     },
   },
   {
+    name: "C6: a failover candidate that answers counts as having everything",
+    file: "sinks/mysql/candidates.ts",
+    find: "if (missing.isEmpty) return;",
+    replace: "return;",
+    test: {
+      file: "test/contracts/mysql-candidates.test.ts",
+      name: "a candidate that is behind when the time ends is named, with what it lacks; once it has it, it is confirmed",
+    },
+  },
+  {
     name: "C1: ABORTED is not written before the unfence",
     file: "cutover/attempt.ts",
     find: "const outcome = await commitPoint.abort({ generation, homeUuid, facts }, signal);",

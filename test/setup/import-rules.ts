@@ -20,7 +20,7 @@ const SHARED_PARTS = /^(connectors|sinks)\/[^/]+\.ts$/;
 const STORE_PACKAGES = /^(mysql2|@vlasky\/zongji|mongodb)(\/|$)/;
 /** Client, value and `dray` schema code of a store, which its sink may use; its readers it may not. */
 const STORE_WORDS =
-  "(client|values|key-bytes|row-codec|column-types|table-spec|identifier|tenant-key|load-text|parse-load-text|dray-schema|control-session|outcome)";
+  "(client|values|key-bytes|row-codec|column-types|table-spec|identifier|tenant-key|load-text|parse-load-text|dray-schema|control-session|outcome|gtid-set)";
 
 const RULES: readonly Rule[] = [
   { from: /^pipeline\//, may: () => [PIPELINE], neverPackages: STORE_PACKAGES },

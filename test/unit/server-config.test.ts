@@ -36,7 +36,16 @@ test("K5: the smallest configuration has safe defaults: a socket in the data fol
     listen: { kind: "unix", path: resolve("dray-data/dray.sock") },
     tokens: [],
     clusters: {
-      eu1: { kind: "mysql", host: "db1", port: 3306, user: "dray", password: "pw-one", tls: null, draySchema: "dray" },
+      eu1: {
+        kind: "mysql",
+        host: "db1",
+        port: 3306,
+        user: "dray",
+        password: "pw-one",
+        tls: null,
+        draySchema: "dray",
+        candidates: [],
+      },
     },
     log: { kind: "embedded" },
     adapters: {},
@@ -67,6 +76,7 @@ clusters:
     password: \${env:EU1}
     tls: {ca: ca.pem}
     dray_schema: dray_eu1
+    candidates: [{host: db2}, {host: db3, port: 3308}]
 log:
   kind: kafka
   brokers: [k1:9092, "k2:9092"]
@@ -90,7 +100,15 @@ lease_ms: 5000
     listen: { kind: "tcp", host: "127.0.0.1", port: 7070 },
     tokens: [{ name: "ann", role: "operate", token: "pw-one" }],
     clusters: {
-      eu1: { port: 3307, draySchema: "dray_eu1", tls: { ca: "PEM", verify: true } },
+      eu1: {
+        port: 3307,
+        draySchema: "dray_eu1",
+        tls: { ca: "PEM", verify: true },
+        candidates: [
+          { host: "db2", port: 3306 },
+          { host: "db3", port: 3308 },
+        ],
+      },
     },
     log: {
       kind: "kafka",
@@ -162,6 +180,34 @@ allowed_hosts: ["127.0.0.1:9091"]
   ]);
 });
 
+test("C6: failover candidates that are not servers of their own are told with their place", () => {
+  const result = read(`clusters:
+  eu1:
+    kind: mysql
+    host: db1
+    user: dray
+    password: "\${env:EU1}"
+    candidates:
+      - {host: db2}
+      - {host: DB1, port: 3306}
+      - {host: db2, port: 3307}
+      - {host: db2, port: 3306}
+`);
+  expect(result.config).toBeNull();
+  expect(told(result)).toEqual([
+    "dray.yaml:9:9 error `clusters.eu1.candidates.1`: db1:3306 is the cluster's own server | Name each replica that may take over once.",
+    "dray.yaml:11:9 error `clusters.eu1.candidates.3`: db2:3306 is named twice | Name each replica that may take over once.",
+  ]);
+  const wrong = read(`${smallest.replace('}"}', '}", candidates: [{hots: db2, port: 0}, db3]}')}`);
+  expect(wrong.config).toBeNull();
+  expect(told(wrong)).toEqual([
+    "dray.yaml:2:82 error `clusters.eu1.candidates.0.host` is missing | Add `host`: Asked with the cluster's own user, password and tls.",
+    "dray.yaml:2:94 error `clusters.eu1.candidates.0.port`: Too small: expected number to be >=1 | Mend it.",
+    "dray.yaml:2:83 error unknown field `clusters.eu1.candidates.0.hots` | Did you mean `host`? Else remove it.",
+    "dray.yaml:2:104 error `clusters.eu1.candidates.1`: Invalid input: expected object, received string | Mend it.",
+  ]);
+});
+
 test("K5: hosts are compared whole, with the port where one is named", () => {
   const allowed = ["router.internal", "127.0.0.1:81"];
   expect(hostAllowed("https://router.internal/a", allowed)).toBe(true);
@@ -183,7 +229,14 @@ test("text that is no YAML, an empty file and a socket path that no system takes
 
 test("the JSON schema for editors names every field", () => {
   const schema = JSON.stringify(serverConfigJsonSchema());
-  for (const field of ["data_dir", "allowed_hosts", "topic_prefix", "dray_schema", "enforced_by_database"]) {
+  for (const field of [
+    "data_dir",
+    "allowed_hosts",
+    "topic_prefix",
+    "dray_schema",
+    "candidates",
+    "enforced_by_database",
+  ]) {
     expect(schema).toContain(`"${field}"`);
   }
 });

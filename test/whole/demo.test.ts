@@ -79,7 +79,7 @@ async function leftBehind(mysql: SharedMysql): Promise<string[]> {
   return found;
 }
 
-const STEPS = ["fence", "quiesce", "drain", "pin", "drain-again", "commit", "route"];
+const STEPS = ["fence", "quiesce", "drain", "pin", "drain-again", "confirm", "commit", "route"];
 const CLEAN = { lost_writes: 0, differences: 0, neighbours_changed: 0 };
 const KEYS =
   "log rows copy_rows_per_s lag_at_gate_s pause_ms app_pause_ms steps acknowledged_writes unknown_writes lost_writes differences neighbours_changed seconds";

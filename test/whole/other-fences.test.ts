@@ -46,7 +46,7 @@ describeWithMysql("C3, C4: whole moves by SQL statements and by a READ ONLY sche
   /** A cluster that is neither side of the move: it has no `dray` schema before the move begins. */
   function thirdCluster(): ServerConfig["clusters"][string] {
     const { host, port, user, password } = b;
-    return { kind: "mysql", host, port, user, password, tls: null, draySchema: world.ownSchema() };
+    return { kind: "mysql", host, port, user, password, tls: null, draySchema: world.ownSchema(), candidates: [] };
   }
 
   /** The application's own tables; `fences` may lie beside the source, `homes` lies in the third cluster. */

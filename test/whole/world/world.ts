@@ -113,7 +113,7 @@ export class World {
   ): ServerConfig {
     const cluster = (side: Side) => {
       const { host, port, user, password } = this.#options.servers[side];
-      return { kind: "mysql" as const, host, port, user, password, tls: null, draySchema };
+      return { kind: "mysql" as const, host, port, user, password, tls: null, draySchema, candidates: [] };
     };
     return {
       dataDir,
