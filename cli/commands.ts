@@ -17,6 +17,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   status: () => import("./status.ts"),
   verify: () => import("./verify.ts"),
   cutover: () => import("./cutover.ts"),
+  rollback: () => import("./rollback.ts"),
   pause: () => import("./pause.ts"),
   resume: () => import("./resume.ts"),
   retry: () => import("./retry.ts"),

@@ -1,3 +1,4 @@
+import type { LaneId } from "../pipeline/entry.ts";
 import type { OutcomeStore } from "../pipeline/outcome.ts";
 import type { CoveredTable } from "../pipeline/source.ts";
 
@@ -55,6 +56,12 @@ export interface SourceControl {
    * naming those that are left.
    */
   quiesce(tables: readonly CoveredTable[], options: QuiesceOptions): Promise<readonly Blocker[]>;
+  /** C7: where a lane that leads back begins to carry. Durable when it resolves; a repeat with the nonce changes nothing. */
+  insertBeginMark(
+    lane: LaneId,
+    begin: { readonly generation: number; readonly nonce: string },
+    signal: AbortSignal,
+  ): Promise<void>;
   schemaFence(options: SchemaFenceOptions): SchemaFence;
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Caller, CutoverRequest, CutoverResult, MoveEvent, MoveService } from "../cutover/move-service.ts";
+import type { CutoverResult, MoveEvent, MoveService } from "../cutover/move-service.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { EventQueue } from "./event-queue.ts";
 import { moveName, nothing, type Route, route } from "./route.ts";
@@ -36,6 +36,19 @@ export function moveRoutes(service: MoveService): readonly Route[] {
       body: nothing,
       answer: shapes.action,
       handle: ({ params, caller }) => service[name](params.move, caller),
+    });
+  const switchRoute = (name: "cutover" | "rollback", summary: string): Route =>
+    route({
+      method: "POST",
+      path: `/v1/moves/:move/${name}`,
+      role: "operate",
+      summary,
+      params: moveName,
+      query: nothing,
+      body: cutoverBody,
+      answer: shapes.cutoverEvent,
+      streams: true,
+      handle: ({ params, body, caller }) => linesOf((onEvent) => service[name](params.move, body, caller, onEvent)),
     });
   return [
     route({
@@ -102,18 +115,14 @@ export function moveRoutes(service: MoveService): readonly Route[] {
       streams: true,
       handle: ({ params, signal }) => service.events(params.move, signal),
     }),
-    route({
-      method: "POST",
-      path: "/v1/moves/:move/cutover",
-      role: "operate",
-      summary: "Gate, fence, drain, commit, route. Answers with each step as a line of JSON, the result last.",
-      params: moveName,
-      query: nothing,
-      body: cutoverBody,
-      answer: shapes.cutoverEvent,
-      streams: true,
-      handle: ({ params, body, caller }) => runCutover(service, params.move, body, caller),
-    }),
+    switchRoute(
+      "cutover",
+      "Gate, fence, drain, commit, route. Answers with each step as a line of JSON, the result last.",
+    ),
+    switchRoute(
+      "rollback",
+      "As cutover, with the roles swapped: the tenant goes back, with all that it wrote meanwhile.",
+    ),
     act("pause", "Copy and apply stop; capture goes on."),
     act("resume", "Copy and apply go on."),
     act("retry", "Tries again what has failed."),
@@ -213,22 +222,15 @@ function logRoute(service: MoveService): Route {
 
 type CutoverLine = MoveEvent | { readonly type: "result"; readonly result: CutoverResult };
 
-/** The cutover does not belong to the connection: a client that goes away misses the lines, nothing else. */
-function runCutover(
-  service: MoveService,
-  move: string,
-  request: CutoverRequest,
-  caller: Caller,
-): AsyncIterable<CutoverLine> {
+/** A cutover does not belong to the connection: a client that goes away misses the lines, nothing else. */
+function linesOf(run: (onEvent: (event: MoveEvent) => void) => Promise<CutoverResult>): AsyncIterable<CutoverLine> {
   const lines = new EventQueue<CutoverLine>();
-  service
-    .cutover(move, request, caller, (event) => lines.push(event))
-    .then(
-      (result) => {
-        lines.push({ type: "result", result });
-        lines.end();
-      },
-      (error: unknown) => lines.end(error),
-    );
+  run((event) => lines.push(event)).then(
+    (result) => {
+      lines.push({ type: "result", result });
+      lines.end();
+    },
+    (error: unknown) => lines.end(error),
+  );
   return lines;
 }

@@ -70,6 +70,7 @@ const verificationReport = z.object({
 const laneStatus = z.object({
   lane: z.string(),
   store: z.string(),
+  role: z.enum(["active", "standby", "watched"]),
   capture: z.enum(["connecting", "shared", "detached", "stopped"]),
   apply: z.enum(["running", "paused", "stopped"]),
   position: z.string().nullable(),
@@ -89,6 +90,7 @@ const laneStatus = z.object({
 const stepTime = z.object({ step: z.string(), startedMs: z.number(), tookMs: z.number() });
 const attempt = z.object({
   generation: z.int(),
+  direction: z.enum(["forward", "reverse"]),
   outcome: z.enum(["running", "committed", "aborted", "unknown"]),
   step: z.string(),
   reason: z.string().nullable(),

@@ -1,13 +1,15 @@
 import { type BackoffOptions, withBackoff } from "../pipeline/backoff.ts";
+import type { MarkPlace } from "../pipeline/capture-options.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
-import type { MarkPlace } from "../pipeline/lane-capture.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
 import type { CommitPoint, DecidedIn } from "./commit-point.ts";
+import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
+import { type BeginMarks, marksIn } from "./way-back.ts";
 
 /** A drained mark, and what its lane's log says about it. */
 export type Drained = {
@@ -35,6 +37,7 @@ export interface AttemptLane {
 
 export type AttemptOptions = {
   readonly generation: number;
+  readonly direction: Direction;
   readonly lanes: readonly AttemptLane[];
   readonly fencing: Fencing;
   readonly commitPoint: CommitPoint;
@@ -42,6 +45,8 @@ export type AttemptOptions = {
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
   /** accepted: a person answers for rows that were not compared. */
   readonly verify: "compared" | "accepted";
+  /** C7: marks the place from which on the new home's writes are carried back; the nonces by lane, none without a way back. */
+  readonly prepare: (signal: AbortSignal) => Promise<BeginMarks>;
   /** C6: behind the proof; fails where a candidate does not have everything by the time the signal ends. */
   readonly confirmTargets: (sealed: readonly Drained[], signal: AbortSignal) => Promise<readonly AcknowledgedTarget[]>;
   /** The home's server uuid, read now: before the first fence call. */
@@ -56,7 +61,7 @@ export type AttemptOptions = {
   /** Something is tried again while the tenant waits: an alarm. */
   readonly onHeld: (step: StepName, error: Error) => void;
   /** Durable before the next thing happens: COMMITTED stands on both sides. */
-  readonly onCommitted: (targets: readonly AcknowledgedTarget[]) => Promise<void>;
+  readonly onCommitted: (targets: readonly AcknowledgedTarget[], marks: BeginMarks) => Promise<void>;
 };
 
 export type AttemptResult = {
@@ -67,6 +72,8 @@ export type AttemptResult = {
   /** Of that, waiting for adapters, and the grace. */
   readonly adapterMs: number;
   readonly repeats: number;
+  /** A mark of this generation may stand at the new home. */
+  readonly isMarked: boolean;
   readonly decidedIn: DecidedIn;
   readonly error: unknown;
 };
@@ -84,6 +91,8 @@ export class Attempt {
   readonly #timeline: Timeline;
   #repeats = 0;
   #targets: readonly AcknowledgedTarget[] = [];
+  #marks: BeginMarks = {};
+  #isMarked = false;
 
   constructor(options: AttemptOptions) {
     this.#options = options;
@@ -129,7 +138,9 @@ export class Attempt {
     const { commitPoint, generation } = this.#options;
     const rows = (await commitPoint.read(signal)).get(generation);
     if (rows?.home?.outcome === "COMMITTED" || rows?.target?.outcome === "COMMITTED") {
-      this.#targets = acknowledgedIn(new Map([[generation, rows]]));
+      const committed = new Map([[generation, rows]]);
+      this.#targets = acknowledgedIn(committed);
+      this.#marks = marksIn(committed, generation);
       return await this.#decided(await this.#commit(signal), signal);
     }
     return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
@@ -146,6 +157,8 @@ export class Attempt {
       await probe("cutover.after-s1");
       const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
       await probe("cutover.after-verify");
+      this.#isMarked = true;
+      this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
       await probe("cutover.after-prepare");
       await this.#timeline.run("pin", () => fencing.pin(generation, signal));
       await probe("cutover.after-pin");
@@ -194,7 +207,7 @@ export class Attempt {
   async #commit(signal: AbortSignal): Promise<Outcome> {
     const { commitPoint, generation, homeUuid } = this.#options;
     const steps = this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) }));
-    const facts = { steps, targets: this.#targets };
+    const facts = { direction: this.#options.direction, steps, targets: this.#targets, marks: this.#marks };
     return await this.#timeline.run("commit", () => commitPoint.commit({ generation, homeUuid, facts }, signal));
   }
 
@@ -208,7 +221,7 @@ export class Attempt {
   async #forward(signal: AbortSignal): Promise<AttemptResult> {
     const { fencing, generation, lanes, probe, onCommitted, routePatienceMs } = this.#options;
     // The journal follows the outcome's row (K1): routing does not wait for it.
-    const noted = onCommitted(this.#targets);
+    const noted = onCommitted(this.#targets, this.#marks);
     noted.catch(() => {}); // awaited below
     const closing = Promise.all(
       lanes.map((lane) => withBackoff(() => lane.close(signal), this.#patiently("route", signal))),
@@ -231,7 +244,11 @@ export class Attempt {
 
   async #abort(error: unknown, signal: AbortSignal): Promise<AttemptResult> {
     const { commitPoint, generation, homeUuid } = this.#options;
-    const facts = { step: this.#timeline.current, code: isDrayError(error) ? error.code : "INTERNAL" };
+    const facts = {
+      direction: this.#options.direction,
+      step: this.#timeline.current,
+      code: isDrayError(error) ? error.code : "INTERNAL",
+    };
     const outcome = await commitPoint.abort({ generation, homeUuid, facts }, signal);
     // It had won after all; the target's row may still be missing, and no routing goes before it.
     if (outcome === "COMMITTED") return await this.#decided(await this.#commit(signal), signal);
@@ -257,6 +274,7 @@ export class Attempt {
       pauseMs: this.#timeline.elapsedMs,
       adapterMs: fencing.adapterMs + fencing.graceMs,
       repeats: this.#repeats,
+      isMarked: this.#isMarked,
       error,
     };
   }

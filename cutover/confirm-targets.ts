@@ -2,6 +2,7 @@ import { withBackoff } from "../pipeline/backoff.ts";
 import type { CandidateState } from "../sinks/target-history.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { Drained } from "./attempt.ts";
+import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { GateCondition } from "./move-service.ts";
 
@@ -11,13 +12,14 @@ import type { GateCondition } from "./move-service.ts";
  */
 export async function confirmTargets(
   move: Move,
+  direction: Direction,
   sealed: readonly Drained[],
   onRetry: (error: Error) => void,
   signal: AbortSignal,
 ): Promise<readonly AcknowledgedTarget[]> {
   const headers = sealed.map(({ place }) => place.header);
   return await Promise.all(
-    move.context.stores.map(async (store) => {
+    move.context.stores[direction].map(async (store) => {
       const { history } = store.pair.targetControl;
       const lanes = move.lanes.all.filter((lane) => lane.store === store).map(({ source }) => source.lane);
       const applied = headers.filter(({ lane }) => lanes.includes(lane)).map(({ lane, seq }) => ({ lane, seq }));
@@ -32,11 +34,12 @@ export async function confirmTargets(
 /** The gate's question, which also opens the sessions that are needed behind the fence. */
 export async function candidateStates(
   move: Move,
+  direction: Direction,
   withinMs: number,
   signal: AbortSignal,
 ): Promise<readonly CandidateState[]> {
   const found = await Promise.all(
-    move.context.stores.map(({ pair }) => pair.targetControl.history.candidates(withinMs, signal)),
+    move.context.stores[direction].map(({ pair }) => pair.targetControl.history.candidates(withinMs, signal)),
   );
   return found.flat();
 }

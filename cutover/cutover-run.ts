@@ -1,33 +1,40 @@
-import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptOptions, type AttemptResult } from "./attempt.ts";
-import { CommitPoint, type Outcomes } from "./commit-point.ts";
 import { candidateStates, confirmTargets } from "./confirm-targets.ts";
 import type { JsonObject } from "./control-store.ts";
+import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import { closedConditions, evaluateGate } from "./gate.ts";
 import type { AttemptNote, Move } from "./move.ts";
 import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent } from "./move-service.ts";
+import { blockersOf, commitPoint, homeOf, lanesOf, quiesceAll, recheck, requireLivesAt } from "./switch-parts.ts";
 import type { StepName } from "./timeline.ts";
+import { judgeWayBack, markBeginnings, startCarrying, switchLanes } from "./way-back.ts";
 
 export type RunResult = Omit<CutoverResult, "status">;
+
+const ATTEMPT = { forward: "attempt", reverse: "attempt-back" } as const;
+const RETRY_ROUTING = { forward: "retry-routing", reverse: "retry-routing-back" } as const;
+
+type Plan = Pick<AttemptOptions, "direction" | "generation" | "maxPauseMs" | "verify">;
 
 /** C11: what the pause may take where nobody says otherwise, besides the grace and the adapters' timeouts. */
 const DEFAULT_PAUSE_MS = 1_000;
 
-/** `dray cutover`: the gate, then one attempt. */
+/** `dray cutover`, and `dray rollback` with the roles swapped (C8): the gate, then one attempt. */
 export async function runCutover(
   move: Move,
+  direction: Direction,
   request: CutoverRequest,
   by: string,
   onEvent: (event: MoveEvent) => void,
   forward: AbortSignal,
 ): Promise<RunResult> {
-  move.require("attempt");
+  move.require(ATTEMPT[direction]);
   const { context } = move;
-  const { manifest, to } = context.journal.move;
-  const fencing = context.fencing();
+  const { manifest, from, to } = context.journal.move;
+  const fencing = context.fencing(direction);
   const maxLagSeconds = request.maxLagSeconds ?? manifest.cutover.maxLagSeconds;
   const maxPauseMs =
     request.maxPauseMs ?? manifest.cutover.maxPauseMs ?? DEFAULT_PAUSE_MS + manifest.fence.graceMs + fencing.timeoutsMs;
@@ -39,11 +46,12 @@ export async function runCutover(
       heartbeats: manifest.cutover.heartbeats,
       maxPauseMs,
       skipped: move.details.skipped.filter(({ tables }) => tables.length > 0).map(({ seq }) => seq),
-      blockers: (signal) => blockers(move, signal),
-      recheck: (signal) => recheck(move, signal),
+      blockers: (signal) => blockersOf(move, direction, signal),
+      recheck: (signal) => recheck(move, direction, signal),
       acceptUnverified: request.acceptUnverified,
-      to,
-      candidates: (withinMs, signal) => candidateStates(move, withinMs, signal),
+      to: direction === "forward" ? to : from,
+      candidates: (withinMs, signal) => candidateStates(move, direction, withinMs, signal),
+      wayBack: (signal) => judgeWayBack(move, signal),
     },
     forward,
   );
@@ -56,10 +64,11 @@ export async function runCutover(
   }
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
   await noteAccepted(move, gate, by);
-  const generation = await takeGeneration(move, fencing, by, forward);
+  const generation = await takeGeneration(move, direction, fencing, by, forward);
   const verify = request.acceptUnverified ? "accepted" : "compared";
-  const attempt = await openAttempt(move, fencing, { generation, maxPauseMs, verify }, onEvent, forward);
-  return await finish(move, generation, gate, await withPriority(move, () => attempt.run(forward)));
+  const plan = { direction, generation, maxPauseMs, verify } as const;
+  const attempt = await openAttempt(move, fencing, plan, onEvent, forward);
+  return await finish(move, plan, gate, await withPriority(move, () => attempt.run(forward)));
 }
 
 /** What a person answers for stands in every later line about the move. */
@@ -84,23 +93,30 @@ async function withPriority<T>(move: Move, work: () => Promise<T>): Promise<T> {
 export async function recoverCutover(move: Move, signal: AbortSignal): Promise<RunResult> {
   const note = move.details.attempt;
   const generation = note?.generation ?? move.context.journal.move.generation;
-  const fencing = move.context.fencing();
-  const plan = { generation, maxPauseMs: DEFAULT_PAUSE_MS, verify: "compared" } as const;
+  const direction = note?.direction ?? move.way;
+  const fencing = move.context.fencing(direction);
+  const plan = { direction, generation, maxPauseMs: DEFAULT_PAUSE_MS, verify: "compared" } as const;
   const attempt = await openAttempt(move, fencing, plan, () => {}, signal, note);
   const result = await attempt.recover(signal);
   move.run();
-  return await finish(move, generation, [], result);
+  return await finish(move, plan, [], result);
 }
 
 /** C2: 1 + the highest that the control store, both sides' outcomes or any adapter knows; journalled before the fence. */
-async function takeGeneration(move: Move, fencing: Fencing, by: string, signal: AbortSignal): Promise<number> {
+async function takeGeneration(
+  move: Move,
+  direction: Direction,
+  fencing: Fencing,
+  by: string,
+  signal: AbortSignal,
+): Promise<number> {
   const { journal, probe } = move.context;
-  const outcomes = await commitPoint(move, () => {}).read(signal);
-  refuseCommitted(move, outcomes);
+  const outcomes = await commitPoint(move, direction, () => {}).read(signal);
+  requireLivesAt(move, move.details.lives.side, outcomes);
   const generation = await journal.raiseGeneration(
     Math.max(...outcomes.keys(), await fencing.highestGeneration(signal)),
   );
-  await move.advance("attempt", { generation }, by);
+  await move.advance(ATTEMPT[direction], { generation }, by);
   await probe("cutover.attempt-journalled");
   return generation;
 }
@@ -108,17 +124,17 @@ async function takeGeneration(move: Move, fencing: Fencing, by: string, signal: 
 async function openAttempt(
   move: Move,
   fencing: Fencing,
-  plan: Pick<AttemptOptions, "generation" | "maxPauseMs" | "verify">,
+  plan: Plan,
   onEvent: (event: MoveEvent) => void,
   signal: AbortSignal,
   note: AttemptNote | null = null,
 ): Promise<Attempt> {
   const { context } = move;
-  const { generation } = plan;
-  const { sourceControl } = home(move).pair;
+  const { generation, direction, ...limits } = plan;
+  const { sourceControl } = homeOf(move, direction).pair;
   const homeUuid = note?.homeUuid ?? (await sourceControl.outcomes.serverIdentity(signal)).uuid;
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
-  await move.setDetails({ attempt: running(generation, homeUuid) });
+  await move.setDetails({ attempt: running(plan, homeUuid) });
   const onHeld = (step: StepName, error: Error) => {
     raiseHeld(move, generation, step, error).catch((failure: unknown) => {
       // It is told again as long as it holds.
@@ -126,31 +142,38 @@ async function openAttempt(
     });
   };
   return new Attempt({
-    ...plan,
-    lanes: move.lanes.runtimes,
+    ...limits,
+    generation,
+    direction,
+    lanes: lanesOf(move, direction).map(({ runtime }) => runtime),
     fencing,
-    commitPoint: commitPoint(move, (side, error) => onHeld(side === "home" ? "commit" : "route", error)),
-    quiesce: (deadlineMs, each) => quiesce(move, deadlineMs, each),
-    confirmTargets: (sealed, each) => confirmTargets(move, sealed, (error) => onHeld("confirm", error), each),
+    commitPoint: commitPoint(move, direction, (side, error) => onHeld(side === "home" ? "commit" : "route", error)),
+    quiesce: (deadlineMs, each) => quiesceAll(move, direction, deadlineMs, each),
+    prepare: (each) => markBeginnings(move, generation, each),
+    confirmTargets: (sealed, each) =>
+      confirmTargets(move, direction, sealed, (error) => onHeld("confirm", error), each),
     homeUuid,
     routePatienceMs: context.settings.routePatienceMs,
     clock: context.clock,
     probe: context.probe,
     onStep: ({ step, state, atMs }) => onEvent({ type: "step", step, state, atMs, facts: {} }),
     onHeld,
-    onCommitted: async (targets) => {
+    onCommitted: async (targets, marks) => {
       await move.advance("committed", { generation, targets }, "server");
       await move.setDetails({ targets });
+      await switchLanes(move, { direction, generation, marks });
+      startCarrying(move);
     },
   });
 }
 
 async function finish(
   move: Move,
-  generation: number,
+  plan: Plan,
   gate: readonly GateCondition[],
   result: AttemptResult,
 ): Promise<RunResult> {
+  const { generation } = plan;
   const { alarms, logger } = move.context;
   const reason = result.error === null || result.error === undefined ? null : reasonOf(result.error);
   const code = isDrayError(result.error) ? result.error.code : null;
@@ -165,7 +188,7 @@ async function finish(
   };
   const committed = result.outcome !== "aborted";
   const note = {
-    ...running(generation, move.details.attempt?.homeUuid ?? ""),
+    ...running(plan, move.details.attempt?.homeUuid ?? ""),
     outcome: committed ? ("committed" as const) : ("aborted" as const),
     step: result.steps.at(-1)?.step ?? "gate",
     reason,
@@ -180,9 +203,11 @@ async function finish(
     await alarms.clear(move.name, "ROUTE_AMBIGUOUS");
     await move.setDetails({ problem: null });
     await move.advance("routed", facts, "server");
+    move.standBy();
   } else if (result.outcome === "aborted") {
     await move.advance("attempt-aborted", facts, "server");
     await move.settle();
+    if (result.isMarked) move.standByAgain();
   } else {
     const error = result.error instanceof DrayError ? result.error : new DrayError("INTERNAL", {}, result.error);
     await move.setDetails({ problem: { code: error.code, message: error.message, facts: error.facts as JsonObject } });
@@ -193,9 +218,10 @@ async function finish(
   return { outcome: result.outcome, generation, gate, steps: result.steps, pauseMs: result.pauseMs, reason };
 }
 
-function running(generation: number, homeUuid: string): AttemptNote {
+function running({ generation, direction }: Plan, homeUuid: string): AttemptNote {
   return {
     generation,
+    direction,
     outcome: "running",
     step: "fence",
     reason: null,
@@ -205,57 +231,6 @@ function running(generation: number, homeUuid: string): AttemptNote {
     pauseMs: null,
     adapterMs: null,
   };
-}
-
-export function commitPoint(move: Move, onHeld: (side: "home" | "target", error: Error) => void): CommitPoint {
-  const { sourceControl, targetControl } = home(move).pair;
-  return new CommitPoint({
-    move: move.name,
-    home: sourceControl.outcomes,
-    target: targetControl.outcomes,
-    probe: move.context.probe,
-    earlier: move.details.earlier,
-    onHeld,
-  });
-}
-
-/** C2: whatever this process remembers, a move that COMMITTED goes forward only. */
-export function refuseCommitted(move: Move, outcomes: Outcomes): void {
-  for (const [generation, { home, target }] of outcomes) {
-    if (home?.outcome !== "COMMITTED" && target?.outcome !== "COMMITTED") continue;
-    throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
-  }
-}
-
-/** C1: the manifest's first store with a log. */
-function home(move: Move) {
-  const [first] = move.context.stores;
-  if (first === undefined) throw new Error(`${move.name} has no store`);
-  return first;
-}
-
-async function blockers(move: Move, signal: AbortSignal): Promise<readonly Blocker[]> {
-  const found = await Promise.all(
-    move.lanes.all.map(({ store, source }) => store.pair.sourceControl.blockers(source.tables, signal)),
-  );
-  return found.flat();
-}
-
-async function quiesce(move: Move, deadlineMs: number, signal: AbortSignal): Promise<void> {
-  await Promise.all(
-    move.lanes.all.map(({ store, source }) => store.pair.sourceControl.quiesce(source.tables, { deadlineMs, signal })),
-  );
-}
-
-async function recheck(move: Move, signal: AbortSignal) {
-  const { tenant, manifest } = move.context.journal.move;
-  const fencedSchemas = manifest.fence.steps.flatMap((step) => (step.kind === "adapter" ? [] : [step.schema]));
-  const found = await Promise.all(
-    move.context.stores.map(({ definition, pair }) =>
-      pair.check({ store: definition, tenant, fencedSchemas, consents: manifest.consents, when: "gate" }, signal),
-    ),
-  );
-  return found.flat();
 }
 
 async function raiseHeld(move: Move, generation: number, step: StepName, error: Error): Promise<void> {
@@ -268,7 +243,7 @@ async function raiseHeld(move: Move, generation: number, step: StepName, error: 
 export async function retryRouting(move: Move, by: string): Promise<RunResult> {
   const note = move.details.attempt;
   if (note === null) throw new DrayError("ILLEGAL_STEP", { move: move.name, phase: move.phase, event: "retry" });
-  await move.advance("retry-routing", { generation: note.generation }, by);
+  await move.advance(RETRY_ROUTING[note.direction], { generation: note.generation }, by);
   const { signal } = new AbortController();
   return await withBackoff(() => recoverCutover(move, signal), { signal, onRetry: () => {} });
 }

@@ -9,7 +9,7 @@ import { DrayError } from "../pipeline/errors.ts";
 import { KafkaLog } from "../pipeline/log/kafka-log.ts";
 import type { ChangeLog } from "../pipeline/log/log.ts";
 import { SqliteLog } from "../pipeline/log/sqlite-log.ts";
-import type { Manifest } from "../pipeline/manifest.ts";
+import type { Manifest, ManifestStore } from "../pipeline/manifest.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import { noProbe, type Probe } from "../pipeline/probe.ts";
 import { Throttle } from "../pipeline/throttle.ts";
@@ -21,7 +21,7 @@ import { makeFencing } from "./fence-adapters.ts";
 import { Journal } from "./journal.ts";
 import { VerifyFiles } from "./lane/verify-memory.ts";
 import { Move } from "./move.ts";
-import type { MoveSettings, MoveStore } from "./move-context.ts";
+import type { MoveSettings } from "./move-context.ts";
 import type { ServerConfig } from "./server-settings.ts";
 import { DrayService } from "./service.ts";
 import type { CheckRequest } from "./service-parts.ts";
@@ -133,6 +133,7 @@ class Root {
       },
       makeMove: (name) => this.#makeMove(control, name),
       check: (request, signal) => this.#check(request, signal),
+      checkWayBack: (request, signal) => this.#checkWayBack(request, signal),
       liveTables: (name, schemas, signal) => this.#kindOf(name).liveTables(this.#cluster(name), schemas, signal),
       httpAdapter: (nameOrUrl) => this.#adapters.http(nameOrUrl),
     });
@@ -151,7 +152,10 @@ class Root {
     const { logger } = this.#options;
     const journal = await Journal.open(control, name);
     const { manifest, tenant, from, to } = journal.move;
-    const stores: MoveStore[] = manifest.stores.map((definition) => ({ definition, pair: this.#pair(from, to) }));
+    const stores = {
+      forward: manifest.stores.map((definition) => ({ definition, pair: this.#pair(from, to) })),
+      reverse: manifest.stores.map((definition) => ({ definition: swapped(definition), pair: this.#pair(to, from) })),
+    };
     const throttle = new Throttle({
       clock: this.#clock,
       probes: throttleProbes({
@@ -182,17 +186,17 @@ class Root {
       probe: this.#probe,
       logger,
       install: (signal) => this.#install(manifest, [from, to], signal),
-      fencing: () =>
+      fencing: (direction) =>
         makeFencing({
           manifest,
           move: name,
           tenant,
-          from,
-          to,
+          ...(direction === "forward" ? { from, to } : { from: to, to: from }),
           adapters: this.#adapters,
           clock: this.#clock,
-          stores: stores.map(({ definition, pair }) => {
-            const lanes = move.lanes.all.filter(({ store }) => store.definition.name === definition.name);
+          // A fence in the database is that of the tenant's first home: with one there is no way back (C3).
+          stores: stores.forward.map(({ definition, pair }) => {
+            const lanes = move.lanes.all.filter(({ store }) => store.pair === pair);
             return { definition, pair, tables: lanes.flatMap(({ source }) => source.tables) };
           }),
         }),
@@ -216,6 +220,21 @@ class Root {
         const call = { move: "preflight", tenant, to, generation: 0 };
         findings.push(...((await this.#adapters.sql(name)?.dryRun(call, tables, signal)) ?? []));
       }
+    }
+    return findings;
+  }
+
+  /** C8: the same pair with the roles swapped. */
+  async #checkWayBack(
+    { manifest, tenant, from, to }: Omit<CheckRequest, "when">,
+    signal: AbortSignal,
+  ): Promise<readonly Finding[]> {
+    const findings: Finding[] = [];
+    for (const step of manifest.fence.steps) if (step.kind !== "adapter") findings.push(readOnlyFence(step.schema));
+    const { consents } = manifest;
+    for (const store of manifest.stores.map(swapped)) {
+      const options = { store, tenant, when: "rollback", fencedSchemas: [], consents } as const;
+      findings.push(...(await this.#pair(to, from).check(options, signal)));
     }
     return findings;
   }
@@ -279,6 +298,23 @@ class Root {
       if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     };
   }
+}
+
+/** As the way back sees it: what is the target now is its source. */
+function swapped(store: ManifestStore): ManifestStore {
+  return { ...store, schemas: store.schemas.map((each) => ({ ...each, source: each.target, target: each.source })) };
+}
+
+/** C3: it would stop the lane that leads back too. */
+function readOnlyFence(schema: string): Finding {
+  return {
+    id: "mysql.fence-no-rollback",
+    severity: "error",
+    subject: `source ${schema}`,
+    finding: "A READ ONLY schema as fence also stops what would be carried back into it",
+    remedy: "Use an adapter as fence where the tenant may have to come back.",
+    rule: "C3",
+  };
 }
 
 function uses({ fence, routing }: Manifest, adapter: string): boolean {

@@ -23,6 +23,8 @@ export type GateOptions = {
   readonly blockers: (signal: AbortSignal) => Promise<readonly Blocker[]>;
   /** The checks of preflight that can go wrong while a move runs. */
   readonly recheck: (signal: AbortSignal) => Promise<readonly Finding[]>;
+  /** Whether what the tenant writes at its new home can be carried back (C8). */
+  readonly wayBack: (signal: AbortSignal) => Promise<Judged>;
   /** The cluster that the tenant goes to. */
   readonly to: string;
   /** C6: whether each of its failover candidates has, within so many milliseconds, all that it has now. */
@@ -36,7 +38,7 @@ type Judged = Omit<GateCondition, "name">;
 
 /**
  * What must hold before a fence (C). Everything is asked, so that an operator sees all that is in the way at once; what
- * cannot be told counts as no. Conditions of parts that this version lacks are `absent`: said, not held against it.
+ * cannot be told counts as no. What preflight found to be unavailable is `absent`: said, not held against it.
  */
 export async function evaluateGate(options: GateOptions, signal: AbortSignal): Promise<readonly GateCondition[]> {
   const conditions: GateCondition[] = [];
@@ -71,6 +73,7 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
       rows(lane, AbortSignal.any([signal, AbortSignal.timeout(COUNT_TIMEOUT_MS)])),
     );
   }
+  await judge("rollback", "connected", () => options.wayBack(signal));
   for (const lane of options.lanes) {
     const name = `${lane.lane} verification`;
     // Last, so that what is dirty when the fence comes down is what changed since this moment.
@@ -80,7 +83,6 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
       conditions.splice(-1, 1, { ...judged, verdict: "accepted" });
     }
   }
-  conditions.push({ name: "rollback", verdict: "absent", value: "unavailable (not in this version)", limit: null });
   return conditions;
 }
 

@@ -8,6 +8,7 @@ import type { ChunkBudget } from "../pipeline/source.ts";
 import type { Throttle } from "../pipeline/throttle.ts";
 import type { Alarms } from "./alarms.ts";
 import type { ControlStore } from "./control-store.ts";
+import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import type { Journal } from "./journal.ts";
 import type { VerifyMemory } from "./lane/verify-memory.ts";
@@ -24,16 +25,17 @@ export type MoveSettings = {
   readonly targetWatchMs: number;
 };
 
+/** One store of the manifest in one direction: its definition, with the schemas' names swapped on the way back. */
 export type MoveStore = { readonly definition: ManifestStore; readonly pair: StorePair };
 
 /** What a move is made of, handed in by the composition root. */
 export type MoveContext = {
   readonly journal: Journal;
-  /** In the manifest's order; the first is the home store (C1). */
-  readonly stores: readonly MoveStore[];
+  /** In the manifest's order; the first is the home store (C1). The way back is the same with the roles swapped (C8). */
+  readonly stores: Readonly<Record<Direction, readonly MoveStore[]>>;
   /** The `dray` schemas of every cluster that the move writes to, those of its SQL adapters too, are there and ours. */
   readonly install: (signal: AbortSignal) => Promise<void>;
-  readonly fencing: () => Fencing;
+  readonly fencing: (direction: Direction) => Fencing;
   readonly throttle: Throttle;
   readonly control: ControlStore;
   readonly log: ChangeLog;

@@ -1,8 +1,10 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
 import { acknowledgedIn } from "./acknowledged.ts";
-import { commitPoint, refuseCommitted } from "./cutover-run.ts";
+import { destination, type Side } from "./direction.ts";
 import type { Move } from "./move.ts";
+import { commitPoint, homeOf, lanesOf, livesBy, requireLivesAt } from "./switch-parts.ts";
+import { marksIn, startCarrying, switchLanes } from "./way-back.ts";
 
 /**
  * `dray abort`: ends a move before its commit point. ABORTED for a new generation and for every lower one without an
@@ -15,10 +17,10 @@ export async function abortMove(move: Move, by: string, signal: AbortSignal): Pr
   const { journal, probe } = context;
   // Killed inside `start`, there may be no dray schema yet, and the outcome needs one.
   if (move.lanes.all.length === 0) await context.install(signal);
-  const point = commitPoint(move, (side, error) => warn(move, `dray.cutover of the ${side}`, error));
+  const point = commitPoint(move, "forward", (side, error) => warn(move, `dray.cutover of the ${side}`, error));
   const outcomes = await point.read(signal);
-  refuseCommitted(move, outcomes);
-  const fencing = context.fencing();
+  requireLivesAt(move, "from", outcomes);
+  const fencing = context.fencing("forward");
   const highest = Math.max(0, ...outcomes.keys(), await fencing.highestGeneration(signal));
   const generation = await journal.raiseGeneration(highest);
   await move.advance("abort", { generation }, by);
@@ -36,14 +38,15 @@ export async function abortMove(move: Move, by: string, signal: AbortSignal): Pr
 
 /** Goes on with an abort that a crash cut short; its outcomes are written again, which changes nothing. */
 export async function recoverAbort(move: Move, signal: AbortSignal): Promise<void> {
-  await move.lanes.load("watching");
+  await move.lanes.load();
   await abortMove(move, "server", signal);
 }
 
 async function removeCopied(move: Move, by: string, signal: AbortSignal): Promise<void> {
   const { probe, logger } = move.context;
   let removed = 0;
-  for (const { source, store } of move.lanes.all) {
+  for (const { source, store, direction } of move.lanes.all) {
+    if (direction !== "forward") continue;
     const onRetry = (error: Error) => warn(move, "the target", error);
     await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
     await probe("abort.after-close");
@@ -54,7 +57,7 @@ async function removeCopied(move: Move, by: string, signal: AbortSignal): Promis
     await withBackoff(() => store.pair.removeCopied(source, onRows, signal), { signal, onRetry });
   }
   logger.info({ move: move.name, rows: removed }, "the copied rows are removed");
-  await move.lanes.drop();
+  await move.lanes.dropAll();
   await move.setDetails({ problem: null });
   await move.advance("aborted", { rows: removed }, by);
 }
@@ -70,8 +73,8 @@ export async function closeMove(move: Move, by: string): Promise<readonly string
     await move.note("alarm-closed", { code, message, times }, by);
     await move.context.alarms.clear(move.name, code as ErrorCode);
   }
-  const sql = move.lanes.all.flatMap(({ source, store }) => store.pair.removalSql(source));
-  await move.lanes.drop();
+  const sql = lanesOf(move, "forward").flatMap(({ source, store }) => store.pair.removalSql(source));
+  await move.lanes.dropAll();
   await move.setDetails({ problem: null });
   await move.advance("close", {}, by);
   return sql;
@@ -81,45 +84,51 @@ export async function closeMove(move: Move, by: string): Promise<readonly string
  * `dray resolve`: a person has read the routing. `from` is refused where COMMITTED stands or a dray.cutover cannot be
  * read, and inserts ABORTED first; `to` is refused where COMMITTED stands on neither side.
  */
-export async function resolveOwner(move: Move, owner: "from" | "to", by: string, signal: AbortSignal): Promise<void> {
+export async function resolveOwner(move: Move, owner: Side, by: string, signal: AbortSignal): Promise<void> {
   const event = owner === "to" ? "resolved-to" : "resolved-from";
   move.require(event);
   const { context } = move;
   const generation = move.details.attempt?.generation ?? context.journal.move.generation;
-  const point = commitPoint(move, () => {});
+  const direction = move.details.attempt?.direction ?? move.way;
+  const point = commitPoint(move, direction, () => {});
   const sides = await point.readOnce(signal);
-  const committed = [...sides.rows.values()].some(
-    ({ home, target }) => home?.outcome === "COMMITTED" || target?.outcome === "COMMITTED",
-  );
-  if (owner === "to") {
-    if (!committed) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
+  const lives = livesBy(sides.rows);
+  const fencing = context.fencing(direction);
+  const onRetry = (error: Error) => warn(move, "a fence", error);
+  if (owner === destination(direction)) {
+    if (lives.side !== owner) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
     await move.setDetails({ targets: acknowledgedIn(sides.rows) });
-    for (const { runtime } of move.lanes.all) {
+    const left = lanesOf(move, direction);
+    await switchLanes(move, { direction, generation: lives.generation, marks: marksIn(sides.rows, lives.generation) });
+    for (const { runtime } of left) {
       await runtime.close(signal);
       runtime.start();
     }
-    await context.fencing().retire(generation, signal, (error) => warn(move, "a fence", error));
+    startCarrying(move);
+    await fencing.retire(generation, signal, onRetry);
   } else {
-    if (committed) throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
+    if (lives.side !== owner) throw new DrayError("ALREADY_COMMITTED", { move: move.name, ...lives });
     if (sides.unread.length > 0)
       throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    const outcome = await point.abort({ generation, homeUuid: await homeNow(move, signal), facts: { by } }, signal);
+    const { outcomes } = homeOf(move, direction).pair.sourceControl;
+    const homeUuid = (await outcomes.serverIdentity(signal)).uuid;
+    const outcome = await point.abort({ generation, homeUuid, facts: { by, direction } }, signal);
     if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
-    await context.fencing().unfence(generation, signal, (error) => warn(move, "a fence", error));
-    for (const { runtime } of move.lanes.all) {
+    await fencing.unfence(generation, signal, onRetry);
+    for (const { runtime } of lanesOf(move, direction)) {
       runtime.release();
       runtime.start();
     }
+    move.standByAgain();
   }
   await move.setDetails({ problem: null });
   for (const code of ["ROUTE_AMBIGUOUS", "CUTOVER_HELD"] as const) await context.alarms.clear(move.name, code);
   await move.advance(event, { generation, owner }, by);
+  move.standBy();
 }
 
 async function homeNow(move: Move, signal: AbortSignal): Promise<string> {
-  const [home] = move.context.stores;
-  if (home === undefined) throw new Error(`${move.name} has no store`);
-  return (await home.pair.sourceControl.outcomes.serverIdentity(signal)).uuid;
+  return (await homeOf(move, "forward").pair.sourceControl.outcomes.serverIdentity(signal)).uuid;
 }
 
 function warn(move: Move, what: string, error: Error): void {

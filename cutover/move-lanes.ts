@@ -1,23 +1,39 @@
 import { reasonOf } from "../pipeline/backoff.ts";
+import type { Begin, Stray } from "../pipeline/capture-options.ts";
 import type { LaneId } from "../pipeline/entry.ts";
 import { isDrayError } from "../pipeline/errors.ts";
-import type { Stray } from "../pipeline/lane-capture.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
 import type { Json } from "./control-store.ts";
-import type { CaptureMode } from "./lane/capture-half.ts";
+import { type Direction, directionOf, laneName } from "./direction.ts";
 import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
 import type { LostBody } from "./lane/lost-body.ts";
 import type { MoveContext, MoveStore } from "./move-context.ts";
 
 /** What a lane was opened with, as the control store keeps it. */
-type LaneSpec = { readonly store: string; readonly firstPass: number; readonly tables: readonly CoveredTable[] };
+type LaneSpec = {
+  readonly store: string;
+  readonly firstPass: number;
+  readonly leadsBack?: boolean;
+  readonly tables: readonly CoveredTable[];
+};
+
+/**
+ * active: it carries the tenant's changes away from where the tenant lives. standby: it is connected at the other side, and
+ * will carry them back once the tenant is switched (C7). watched: the tenant has left its source, which is only watched for
+ * strays (C5).
+ */
+export type LaneRole = "active" | "standby" | "watched";
 
 export type OpenLane = {
   readonly source: LaneSource;
   readonly store: MoveStore;
+  readonly direction: Direction;
   readonly runtime: LaneRuntime;
   readonly learned: Learned;
 };
+
+/** Kept with the move: what each of its lanes is for, and where those that lead back begin (C7). */
+export type LaneNote = { readonly role: LaneRole; readonly begins: Begin | null };
 
 /** What the source says for status alone; asked in the background, and never waited for. */
 export type Learned = {
@@ -27,6 +43,8 @@ export type Learned = {
 };
 
 export type LaneEvents = {
+  /** As the move's details say now. */
+  readonly notes: () => Readonly<Record<string, LaneNote>>;
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
   /** L6: the tables of a lost body are copied again. */
@@ -50,69 +68,115 @@ export class MoveLanes {
     return this.#lanes;
   }
 
-  get runtimes(): readonly LaneRuntime[] {
-    return this.#lanes.map(({ runtime }) => runtime);
+  roleOf({ source }: OpenLane): LaneRole {
+    return this.#events.notes()[source.lane]?.role ?? "active";
   }
 
-  /** Opens a lane for each store, numbered by the generation; its tables are what the live schema says now. */
-  async create(generation: number, firstPass: number, signal: AbortSignal): Promise<void> {
+  with(role: LaneRole): readonly OpenLane[] {
+    return this.#lanes.filter((lane) => this.roleOf(lane) === role);
+  }
+
+  get active(): readonly OpenLane[] {
+    return this.with("active");
+  }
+
+  /** Of the active lanes, in the stores' order. */
+  get runtimes(): readonly LaneRuntime[] {
+    return this.active.map(({ runtime }) => runtime);
+  }
+
+  /**
+   * Records a lane for each store, numbered by the generation; its tables are what the live schema says now. A lane that
+   * does not lead back copies first.
+   */
+  async create(
+    direction: Direction,
+    generation: number,
+    copy: { readonly firstPass: number } | "leads back",
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
     const { journal, stores, control } = this.#context;
     const { name, tenant } = journal.move;
-    for (const { definition, pair } of stores) {
+    const made: string[] = [];
+    for (const { definition, pair } of stores[direction]) {
       const { tables } = await pair.discover(definition, tenant, signal);
-      const spec: LaneSpec = { store: definition.name, firstPass, tables };
-      await control.createLane(`${name}.${definition.name}.f${generation}`, name, spec as unknown as Json);
+      const how = copy === "leads back" ? { firstPass: 1, leadsBack: true } : { ...copy, leadsBack: false };
+      const spec: LaneSpec = { store: definition.name, ...how, tables };
+      const lane = laneName(name, definition.name, direction, generation);
+      await control.createLane(lane, name, spec as unknown as Json);
+      made.push(lane);
     }
+    return made;
   }
 
-  async open(mode: CaptureMode): Promise<void> {
-    await this.load(mode);
-    this.start();
+  /** Loads what is not loaded yet, and starts it. */
+  async open(): Promise<void> {
+    for (const lane of await this.load()) this.#start(lane);
   }
 
   start(): void {
-    for (const lane of this.#lanes) {
-      lane.runtime.start();
-      void this.#learn(lane);
-    }
+    for (const lane of this.#lanes) this.#start(lane);
   }
 
-  /** Every lane of the control store, not started. */
-  async load(mode: CaptureMode): Promise<void> {
-    if (this.#lanes.length > 0) return; // an abort that is tried again has them already
+  /** Every lane of the control store that is not loaded yet, not started. */
+  async load(): Promise<readonly OpenLane[]> {
     const { journal, control, stores } = this.#context;
+    const loaded: OpenLane[] = [];
     for (const record of await control.lanes(journal.move.name)) {
+      if (this.#lanes.some(({ source }) => source.lane === record.lane)) continue;
       const spec = record.spec as unknown as LaneSpec;
-      const store = stores.find(({ definition }) => definition.name === spec.store);
+      const direction = directionOf(record.lane);
+      const store = stores[direction].find(({ definition }) => definition.name === spec.store);
       if (store === undefined) throw new Error(`the manifest has no store ${spec.store}`);
       const lane = record.lane as LaneId;
       const source: LaneSource = { lane, move: journal.move.name, tenant: journal.move.tenant, tables: spec.tables };
-      const runtime = this.#runtime(source, store, spec.firstPass, mode);
+      const runtime = this.#runtime(source, store, spec);
       const learned: Learned = { rowsEstimated: {}, retentionSeconds: null };
-      this.#lanes.push({ source, store, runtime, learned });
+      loaded.push({ source, store, direction, runtime, learned });
     }
+    this.#lanes.push(...loaded);
+    return loaded;
   }
 
   async stop(reason: string): Promise<void> {
-    await Promise.all(this.runtimes.map((runtime) => runtime.stop(reason)));
+    await Promise.all(this.#lanes.map(({ runtime }) => runtime.stop(reason)));
   }
 
-  /** Stops and forgets every lane: log, bodies, and the control store's record; also those that were never loaded. */
-  async drop(): Promise<void> {
-    const { journal, log, chunkStore, verifyMemory, control } = this.#context;
-    await this.stop("the lane is dropped");
-    this.#lanes.splice(0);
-    for (const { lane } of await control.lanes(journal.move.name)) {
-      await log.drop(lane as LaneId);
-      await chunkStore.dropLane(lane as LaneId);
-      await verifyMemory.drop(lane as LaneId);
-      await control.dropLane(lane);
+  /** Stops and forgets these lanes: log, bodies, what is verified, and the control store's record. */
+  async drop(lanes: readonly OpenLane[]): Promise<void> {
+    await Promise.all(lanes.map(({ runtime }) => runtime.stop("the lane is dropped")));
+    for (const { source } of lanes) {
+      const place = this.#lanes.findIndex((lane) => lane.source.lane === source.lane);
+      if (place >= 0) this.#lanes.splice(place, 1);
+      await this.#forget(source.lane);
     }
   }
 
-  #runtime(source: LaneSource, store: MoveStore, firstPass: number, mode: CaptureMode): LaneRuntime {
+  /** Every lane of the move, also those that were never loaded. */
+  async dropAll(): Promise<void> {
+    const { journal, control } = this.#context;
+    await this.drop([...this.#lanes]);
+    for (const { lane } of await control.lanes(journal.move.name)) await this.#forget(lane as LaneId);
+  }
+
+  async #forget(lane: LaneId): Promise<void> {
+    const { log, chunkStore, verifyMemory, control } = this.#context;
+    await log.drop(lane);
+    await chunkStore.dropLane(lane);
+    await verifyMemory.drop(lane);
+    await control.dropLane(lane);
+  }
+
+  #start(lane: OpenLane): void {
+    lane.runtime.start();
+    void this.#learn(lane);
+  }
+
+  #runtime(source: LaneSource, store: MoveStore, { firstPass, leadsBack = false }: LaneSpec): LaneRuntime {
     const { log, chunkStore, verifyMemory, control, throttle, clock, probe, logger, settings } = this.#context;
     const { lane } = source;
+    const note = this.#events.notes()[lane];
+    const mode = ({ active: "carrying", standby: "standby", watched: "watching" } as const)[note?.role ?? "active"];
     return new LaneRuntime({
       ...settings,
       source,
@@ -127,6 +191,8 @@ export class MoveLanes {
       logger,
       mode,
       firstPass,
+      leadsBack,
+      begins: note?.begins ?? null,
       memory: {
         raiseEpoch: () => control.raiseLaneEpoch(lane, 0),
         checkpoint: async () => (await control.getLane(lane))?.checkpoint ?? null,

@@ -46,6 +46,8 @@ export type TableStatus = {
 export type LaneStatus = {
   readonly lane: string;
   readonly store: string;
+  /** standby: it leads back, and carries nothing yet. watched: the tenant has left, and only strays matter. */
+  readonly role: "active" | "standby" | "watched";
   /** capture's end: what the feed says of itself. */
   readonly capture: "connecting" | "shared" | "detached" | "stopped";
   readonly apply: "running" | "paused" | "stopped";
@@ -117,6 +119,7 @@ export type VerifyRequest = {
 
 export type AttemptStatus = {
   readonly generation: number;
+  readonly direction: "forward" | "reverse";
   readonly outcome: "running" | "committed" | "aborted" | "unknown";
   /** The step it is in, or ended in. */
   readonly step: string;
@@ -244,6 +247,13 @@ export interface MoveService {
   events(move: string, signal: AbortSignal): AsyncIterable<MoveEvent>;
   /** `onEvent` is called in order and never after the promise has settled. */
   cutover(
+    move: string,
+    request: CutoverRequest,
+    caller: Caller,
+    onEvent: (event: MoveEvent) => void,
+  ): Promise<CutoverResult>;
+  /** As `cutover`, with the roles swapped (C8): the tenant goes back to where it came from, and loses nothing. */
+  rollback(
     move: string,
     request: CutoverRequest,
     caller: Caller,

@@ -1,6 +1,6 @@
 import { reasonOf } from "../pipeline/backoff.ts";
-import { commitPoint, refuseCommitted } from "./cutover-run.ts";
 import type { Move } from "./move.ts";
+import { commitPoint, requireLivesAt } from "./switch-parts.ts";
 
 /**
  * `dray start`, once preflight has passed. What fails before the first lane is recorded leaves the move planned, and it
@@ -13,16 +13,16 @@ export async function startMove(move: Move, by: string, signal: AbortSignal): Pr
   let known: number;
   try {
     await context.install(signal);
-    const outcomes = await commitPoint(move, () => {}).read(signal);
-    refuseCommitted(move, outcomes);
+    const outcomes = await commitPoint(move, "forward", () => {}).read(signal);
+    requireLivesAt(move, "from", outcomes);
     known = Math.max(0, ...outcomes.keys());
-    await lanes.drop();
+    await lanes.dropAll();
   } catch (error) {
     await move.advance("refused", { reason: reasonOf(error) }, by);
     throw error;
   }
   const generation = await context.journal.raiseGeneration(known);
-  await lanes.create(generation, 0, signal);
+  await lanes.create("forward", generation, { firstPass: 0 }, signal);
   await move.advance("passed", { generation }, by);
-  await lanes.open("carrying");
+  await lanes.open();
 }

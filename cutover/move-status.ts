@@ -2,14 +2,12 @@ import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
 import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
 import type { LaneState } from "./lane/lane-runtime.ts";
 import type { Move } from "./move.ts";
-import type { Learned, OpenLane } from "./move-lanes.ts";
+import type { LaneRole, Learned, OpenLane } from "./move-lanes.ts";
 import type { AttemptStatus, LaneStatus, MoveStatus, Problem, TableStatus } from "./move-service.ts";
 import type { Pace } from "./pace.ts";
 import type { Phase } from "./phases.ts";
 import { laneVerification, verificationWords } from "./verification.ts";
-
-/** What every line about a move says until the part is there. */
-export const NOT_YET = { rollback: "unavailable (not in this version)" } as const;
+import { rollbackWords } from "./way-back.ts";
 
 export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
   const { context } = move;
@@ -26,15 +24,15 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     generation,
     alarms,
     problem: problem === null ? null : withRemedy(problem),
-    lanes: move.lanes.all.map((lane) => laneStatus(lane, move.phase, pace)),
+    lanes: move.lanes.all.map((lane) => laneStatus(lane, move.lanes.roleOf(lane), move.phase, pace)),
     attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
     verification: verificationWords(move),
-    ...NOT_YET,
+    rollback: rollbackWords(move),
     next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
   };
 }
 
-function laneStatus(lane: OpenLane, phase: Phase, pace: Pace): LaneStatus {
+function laneStatus(lane: OpenLane, role: LaneRole, phase: Phase, pace: Pace): LaneStatus {
   const { source, store, runtime, learned } = lane;
   const state = runtime.state();
   const expected = Object.values(learned.rowsEstimated).reduce((sum, rows) => sum + rows, 0);
@@ -43,6 +41,7 @@ function laneStatus(lane: OpenLane, phase: Phase, pace: Pace): LaneStatus {
   return {
     lane: source.lane,
     store: store.definition.name,
+    role,
     capture: state.stopped.capture !== undefined ? "stopped" : (state.feed?.state ?? "connecting"),
     apply: applyState(state, phase),
     position: state.feed?.position ?? null,
@@ -107,7 +106,14 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
       return [status, `dray journal ${name}`];
     case "watching":
       // What is lost in the target stands in the source alone.
-      return codes.includes("TARGET_LOST_COMMITS") ? [status, `dray journal ${name}`] : [status, `dray close ${name}`];
+      if (codes.includes("TARGET_LOST_COMMITS")) return [status, `dray journal ${name}`];
+      return [status, `dray verify ${name} --watch`, `dray rollback ${name} --dry-run`, `dray close ${name}`];
+    case "rolling-back":
+      if (codes.includes("CUTOVER_HELD"))
+        return [status, `dray resolve ${name} --owner to`, `dray resolve ${name} --owner from`];
+      return [status, `dray journal ${name}`];
+    case "rolled-back":
+      return [`dray cutover ${name} --dry-run`, `dray cutover ${name}`, status, `dray abort ${name}`];
     case "paused":
       return [`dray resume ${name}`, `dray abort ${name}`];
     case "failed":

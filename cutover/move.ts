@@ -4,12 +4,14 @@ import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
 import type { JsonObject, NewMove } from "./control-store.ts";
+import { type Direction, type Side, wayFrom } from "./direction.ts";
 import type { MoveContext } from "./move-context.ts";
-import { MoveLanes } from "./move-lanes.ts";
+import { type LaneNote, MoveLanes } from "./move-lanes.ts";
 import type { StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
 import { TargetWatch } from "./target-watch.ts";
+import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
@@ -24,6 +26,12 @@ export type MoveDetails = {
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
   readonly attempt: AttemptNote | null;
+  /** By lane; one that is not named is active. */
+  readonly lanes: Readonly<Record<string, LaneNote>>;
+  /** Where the tenant lives, by the last outcome that COMMITTED; generation 0 before the first. */
+  readonly lives: { readonly side: Side; readonly generation: number };
+  /** As preflight found it (C8). */
+  readonly rollback: Rollback;
   /** A person answers for what was not verified when the tenant was switched; null where nobody does. */
   readonly accepted: { readonly by: string; readonly what: string } | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
@@ -34,6 +42,7 @@ export type MoveDetails = {
 
 export type AttemptNote = {
   readonly generation: number;
+  readonly direction: Direction;
   readonly outcome: "running" | "committed" | "aborted" | "unknown";
   readonly step: string;
   readonly reason: string | null;
@@ -44,12 +53,18 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
+/** Phases in which lanes that lead back stand by. */
+const STANDS_BY: ReadonlySet<Phase> = new Set<Phase>(["streaming", "watching", "rolled-back"]);
+
 const BLANK: MoveDetails = {
   skipped: [],
   recopying: [],
   recopied: [],
   problem: null,
   attempt: null,
+  lanes: {},
+  lives: { side: "from", generation: 0 },
+  rollback: { kind: "unavailable", why: ["preflight of an earlier version did not look for it"] },
   accepted: null,
   earlier: 0,
   targets: [],
@@ -71,6 +86,7 @@ export class Move {
   constructor(context: MoveContext) {
     this.context = context;
     this.lanes = new MoveLanes(context, {
+      notes: () => this.details.lanes,
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
       makeUpFor: (lane, loss, signal) => makeUpFor(this, lane, loss, signal),
@@ -87,6 +103,11 @@ export class Move {
 
   get details(): MoveDetails {
     return { ...BLANK, ...(this.context.journal.move.details as Partial<MoveDetails>) };
+  }
+
+  /** Which way the next switch goes, and the active lanes carry. */
+  get way(): Direction {
+    return wayFrom(this.details.lives.side);
   }
 
   /** Aborts once nothing of this move is to run any more in this process. */
@@ -156,9 +177,9 @@ export class Move {
    */
   async takeUp(): Promise<void> {
     if (!RUNNING.has(this.phase)) return;
-    await this.lanes.load(this.phase === "watching" ? "watching" : "carrying");
+    await this.lanes.load();
     await journalRecopies(this);
-    for (const { source, runtime } of this.lanes.all) {
+    for (const { source, runtime } of this.lanes.active) {
       for (const { lane, seq } of this.details.skipped) if (lane === source.lane) runtime.skip(seq);
       if (this.phase === "paused") runtime.pause("paused by an operator");
     }
@@ -167,6 +188,7 @@ export class Move {
   run(): void {
     this.#resumeRecopies();
     this.lanes.start();
+    this.standBy();
     this.#targetWatch.follow();
   }
 
@@ -191,7 +213,7 @@ export class Move {
 
   /** `tables`: what the entry holds; null where the log does not say, so that each may be meant. */
   async skip(lane: string | null, seq: number, tables: readonly string[] | null, by: string): Promise<void> {
-    const chosen = this.lanes.all.find(({ source }) => lane === null || source.lane === lane);
+    const chosen = this.lanes.active.find(({ source }) => lane === null || source.lane === lane);
     if (chosen === undefined) throw new DrayError("LANE_UNKNOWN", { lane });
     await this.advance("skip", { lane: chosen.source.lane, seq }, by);
     const open = tables ?? chosen.source.tables.map(({ id }) => id);
@@ -210,12 +232,14 @@ export class Move {
     await this.advance("recopy", { generation }, by);
     // Stopped first: an applier that meets its lane closed would call the move failed.
     await this.lanes.stop("every table is copied again");
-    for (const { store, source } of this.lanes.all) await store.pair.targetControl.closeLane(source.lane, signal);
-    await this.lanes.drop();
-    await this.lanes.create(generation, generation, signal);
+    const former = this.lanes.active;
+    for (const { store, source } of former) await store.pair.targetControl.closeLane(source.lane, signal);
+    await this.lanes.drop(former);
+    await this.lanes.create(this.way, generation, { firstPass: generation }, signal);
     await this.solved();
     await this.setDetails({ skipped: [], recopying: [], recopied: [] });
-    await this.lanes.open("carrying");
+    await this.lanes.open();
+    this.lanes.start();
     if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
   }
 
@@ -224,10 +248,10 @@ export class Move {
     const { alarms, journal } = this.context;
     this.require("start-again");
     for (const { code } of await alarms.of(this.name)) await alarms.clear(this.name, code as ErrorCode);
-    const earlier = { ...BLANK, earlier: journal.move.generation };
+    const earlier = { ...BLANK, ...next.details, earlier: journal.move.generation };
     await this.#inOrder(() => journal.startAgain({ ...next, details: earlier as unknown as JsonObject }));
     await this.stop();
-    for (const { pair } of this.context.stores) await pair.close();
+    for (const { pair } of Object.values(this.context.stores).flat()) await pair.close();
   }
 
   /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
@@ -245,6 +269,17 @@ export class Move {
     await this.#targetWatch.ended();
   }
 
+  /** The way back is made ready beside everything else; the gate waits for it. */
+  standBy(): void {
+    if (!STANDS_BY.has(this.phase)) return;
+    this.#inBackground(() => standBy(this, this.#life.signal));
+  }
+
+  /** An attempt was aborted behind its mark: what stood by may have begun there. */
+  standByAgain(): void {
+    this.#inBackground(() => standByAgain(this, this.#life.signal));
+  }
+
   #resumeRecopies(): void {
     for (const done of resumeRecopies(this, this.#life.signal)) this.#inBackground(() => done);
   }
@@ -254,6 +289,7 @@ export class Move {
     if (this.phase !== "copying") return;
     if (!this.lanes.runtimes.every((runtime) => runtime.isCopied)) return;
     await this.advance("copied", {}, "server");
+    this.standBy();
     const skipped = this.details.skipped.filter(({ tables }) => tables.length > 0);
     if (skipped.length < this.details.skipped.length) await this.setDetails({ skipped });
   }

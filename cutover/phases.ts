@@ -8,6 +8,8 @@ export const PHASES = [
   "streaming",
   "cutting-over",
   "watching",
+  "rolling-back",
+  "rolled-back",
   "paused",
   "failed",
   "aborting",
@@ -23,11 +25,14 @@ export const EVENTS = [
   "passed", // preflight is clean: lanes open
   "copied", // every table's last chunk is applied
   "attempt", // the gate is open: a generation is taken
+  "attempt-back", // the gate of the way back is open: a generation is taken
+  "found-back", // as found, of an attempt back
   "found", // the databases or adapters know an attempt that the journal does not (C2)
   "attempt-aborted", // ABORTED(generation) stands and everything is unfenced
   "committed", // COMMITTED(generation) stands on both sides: forward only
   "routed", // every routing adapter has answered
   "ambiguous", // a routing call's outcome needs a person
+  "retry-routing-back", // as retry-routing, of an attempt back
   "retry-routing", // COMMITTED stands: the routing calls are made again
   "resolved-to", // a person read the routing: the target serves
   "resolved-from", // a person read the routing, and ABORTED won: the source serves
@@ -85,7 +90,35 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     "resolved-to": "watching",
     abort: "aborting",
   },
-  watching: { ...REFUSE_ALL, retry: "watching", close: "closed" },
+  watching: {
+    ...REFUSE_ALL,
+    "attempt-back": "rolling-back",
+    "found-back": "rolling-back",
+    copied: "watching",
+    recopy: "watching",
+    skip: "watching",
+    retry: "watching",
+    close: "closed",
+  },
+  "rolling-back": {
+    ...REFUSE_ALL,
+    "attempt-aborted": "watching",
+    committed: "rolling-back",
+    routed: "rolled-back",
+    ambiguous: "failed",
+    "resolved-to": "watching",
+    "resolved-from": "rolled-back",
+  },
+  // The tenant lives where it came from, and its changes stream to the target again: as streaming, and nothing is copied.
+  "rolled-back": {
+    ...REFUSE_ALL,
+    attempt: "cutting-over",
+    found: "cutting-over",
+    pause: "paused",
+    fail: "failed",
+    recopy: "copying",
+    abort: "aborting",
+  },
   paused: {
     ...REFUSE_ALL,
     resume: "copying",
@@ -99,6 +132,8 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     found: "cutting-over",
     retry: "copying",
     "retry-routing": "cutting-over",
+    "retry-routing-back": "rolling-back",
+    "found-back": "rolling-back",
     recopy: "copying",
     skip: "failed",
     "resolved-to": "watching",
@@ -127,9 +162,14 @@ export const RUNNING: ReadonlySet<Phase> = new Set<Phase>([
   "streaming",
   "cutting-over",
   "watching",
+  "rolling-back",
+  "rolled-back",
   "paused",
   "failed",
 ]);
+
+/** An attempt is under way, or was cut short. */
+export const SWITCHING: ReadonlySet<Phase> = new Set<Phase>(["cutting-over", "rolling-back"]);
 
 export function isPhase(word: string): word is Phase {
   return (PHASES as readonly string[]).includes(word);

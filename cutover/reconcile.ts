@@ -1,5 +1,11 @@
-import { commitPoint } from "./cutover-run.ts";
+import { type Direction, destination, type Side, wayFrom } from "./direction.ts";
 import type { Move } from "./move.ts";
+import { commitPoint, homeOf, livesBy } from "./switch-parts.ts";
+
+/** An attempt that the journal does not know of. */
+type Unknown = { readonly generation: number; readonly direction: Direction };
+
+const FOUND = { forward: "found", reverse: "found-back" } as const;
 
 /**
  * C2: what a control store that was restored from an old copy does not know, the databases and adapters do. An attempt
@@ -7,44 +13,50 @@ import type { Move } from "./move.ts";
  * True where one was found.
  */
 export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promise<boolean> {
-  const generation = await unknownGeneration(move, signal);
-  if (generation === null) return false;
+  const unknown = await unknownAttempt(move, signal);
+  if (unknown === null) return false;
+  const { generation, direction } = unknown;
   await move.context.journal.raiseGeneration(generation - 1);
-  const uuid = (await homeIdentity(move, signal)).uuid;
+  const identity = await homeOf(move, direction).pair.sourceControl.outcomes.serverIdentity(signal);
   await move.setDetails({
     attempt: {
       generation,
+      direction,
       outcome: "unknown",
       step: "fence",
       reason: "found after a restart",
       steps: [],
       decidedIn: "home",
-      homeUuid: uuid,
+      homeUuid: identity.uuid,
       pauseMs: null,
       adapterMs: null,
     },
   });
-  await move.advance("found", { generation }, "server");
+  await move.advance(FOUND[direction], { generation }, "server");
   return true;
 }
 
-async function unknownGeneration(move: Move, signal: AbortSignal): Promise<number | null> {
-  const outcomes = await commitPoint(move, () => {}).read(signal);
-  for (const [generation, { home, target }] of outcomes) {
-    if (home?.outcome === "COMMITTED" || target?.outcome === "COMMITTED") return generation;
-  }
+async function unknownAttempt(move: Move, signal: AbortSignal): Promise<Unknown | null> {
+  const { lives } = move.details;
+  const outcomes = await commitPoint(move, move.way, () => {}).read(signal);
+  const found = livesBy(outcomes);
+  if (found.generation > lives.generation) return { generation: found.generation, direction: wayTo(found.side) };
+  const direction = wayFrom(lives.side);
   const known = move.context.journal.move.generation;
-  const fencing = move.context.fencing();
+  const fencing = move.context.fencing(direction);
   const highest = await fencing.highestGeneration(signal);
   const holding = await fencing.holding(signal);
   // One that died between ABORTED and the unfence has an outcome, and still holds the tenant.
-  if (highest > known && (!outcomes.has(highest) || holding.includes(highest))) return highest;
-  // A fence without generations, as a READ ONLY schema is, holds for an attempt whose number nobody remembers.
-  return holding.includes(0) ? Math.max(known, ...outcomes.keys()) + 1 : null;
+  if (highest > known && (!outcomes.has(highest) || holding.includes(highest)))
+    return { generation: highest, direction };
+  // A fence without generations, as a READ ONLY schema is, holds for an attempt whose number nobody remembers; behind a
+  // commit it holds the old home.
+  if (lives.side === "from" && holding.includes(0)) {
+    return { generation: Math.max(known, ...outcomes.keys()) + 1, direction };
+  }
+  return null;
 }
 
-async function homeIdentity(move: Move, signal: AbortSignal) {
-  const [home] = move.context.stores;
-  if (home === undefined) throw new Error(`${move.name} has no store`);
-  return await home.pair.sourceControl.outcomes.serverIdentity(signal);
+function wayTo(side: Side): Direction {
+  return destination("forward") === side ? "forward" : "reverse";
 }

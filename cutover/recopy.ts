@@ -23,7 +23,7 @@ const WAIT_MS = 100;
 
 /** One table is copied again inside its lane (W4). Resolves once that is durable: a crash before goes on from here. */
 export async function recopyTable(move: Move, table: string, by: string, signal: AbortSignal): Promise<void> {
-  const chosen = move.lanes.all.find(({ source }) => source.tables.some(({ id }) => id === table));
+  const chosen = move.lanes.active.find(({ source }) => source.tables.some(({ id }) => id === table));
   if (chosen === undefined) throw new DrayError("TABLE_UNKNOWN", { table });
   if ("capture" in chosen.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table });
   const recopying = { lane: chosen.source.lane, tables: [table], by };
@@ -46,7 +46,7 @@ export async function journalRecopies(move: Move): Promise<void> {
 export function resumeRecopies(move: Move, signal: AbortSignal): readonly Promise<void>[] {
   if (!allowed(move.phase).includes("recopy")) return [];
   return move.details.recopying.flatMap((recopying) => {
-    const lane = move.lanes.all.find(({ source }) => source.lane === recopying.lane);
+    const lane = move.lanes.active.find(({ source }) => source.lane === recopying.lane);
     return lane === undefined ? [] : [carryOut(move, lane, recopying, signal)];
   });
 }

@@ -29,6 +29,8 @@ export type ServiceParts = {
   makeMove(name: string): Promise<Move>;
   /** Preflight: every check of every store and adapter, all findings at once. */
   check(request: CheckRequest, signal: AbortSignal): Promise<readonly Finding[]>;
+  /** The checks that tell whether the tenant could be brought back: each error is a reason why not (C8). */
+  checkWayBack(request: Omit<CheckRequest, "when">, signal: AbortSignal): Promise<readonly Finding[]>;
   liveTables(cluster: string, schemas: readonly string[], signal: AbortSignal): Promise<readonly LiveTable[]>;
   /** By its name in the server configuration, or by URL. */
   httpAdapter(nameOrUrl: string): FenceAdapter & RouteAdapter;

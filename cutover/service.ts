@@ -1,15 +1,17 @@
-import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import { reasonOf } from "../pipeline/backoff.ts";
 import type { Position } from "../pipeline/entry.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { checkTables, readKnown, readManifest } from "../pipeline/manifest-check.ts";
 import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
 import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
+import { AttemptRuns } from "./attempt-runs.ts";
 import type { JournalEntry, NewMove } from "./control-store.ts";
-import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
+import { retryRouting } from "./cutover-run.ts";
+import type { Direction } from "./direction.ts";
 import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
-import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
+import { abortMove, closeMove, resolveOwner } from "./move-end.ts";
 import { MoveLease } from "./move-lease.ts";
 import type {
   ActionResult,
@@ -31,17 +33,27 @@ import type {
 import { startMove } from "./move-start.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
-import { allowed, type Phase } from "./phases.ts";
+import { allowed, type Phase, SWITCHING } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
 import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
 import { askForPass, repairDifferences, verificationReport } from "./verification.ts";
+import { rollbackFrom, wayBackFindings } from "./way-back.ts";
 
 /** Kafka topics, file names and ASCII columns carry the name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 /** Phases of a journal that may be older than the databases, as from a restored copy. */
-const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>(["copying", "streaming", "paused", "failed"]);
+const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>([
+  "copying",
+  "streaming",
+  "paused",
+  "failed",
+  "watching",
+  "rolled-back",
+]);
 const RECONCILE_TIMEOUT_MS = 10_000;
+type OnEvent = (event: MoveEvent) => void;
+
 const SAMPLE_EVERY_MS = 1_000;
 const WATCH_EVERY_MS = 500;
 
@@ -52,11 +64,12 @@ export class DrayService implements MoveService {
   readonly #pace: Pace;
   readonly #life = new AbortController();
   readonly #leases = new Map<string, MoveLease>();
-  readonly #holds = new Map<string, { readonly controller: AbortController; readonly done: Promise<unknown> }>();
+  readonly #attempts: AttemptRuns;
 
   private constructor(parts: ServiceParts) {
     this.#parts = parts;
     this.#pace = new Pace({ clock: parts.clock });
+    this.#attempts = new AttemptRuns({ logger: parts.logger, life: this.#life.signal });
   }
 
   /** Takes up every move where the journal and the outcomes in the databases say it stands (C2). */
@@ -84,7 +97,8 @@ export class DrayService implements MoveService {
     const { manifest, findings } = readKnown(this.#parts.knownNames, request.manifest, request.manifestFile);
     if (manifest === null) return preflightReport({ request, file: findings, checks: [] });
     const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
-    return preflightReport({ request, file: findings, checks });
+    const back = wayBackFindings(await this.#parts.checkWayBack({ ...request, manifest }, signal));
+    return preflightReport({ request, file: findings, checks: [...checks, ...back] });
   }
 
   async start(
@@ -103,7 +117,9 @@ export class DrayService implements MoveService {
     }
     const { tenant, from, to } = request;
     const { by } = caller;
-    const move = await this.#create({ name, manifest, tenant, from, to, phase: "planned", by, details: {} });
+    const rollback = rollbackFrom(await this.#parts.checkWayBack({ ...request, manifest }, signal));
+    const details = { rollback: { ...rollback } };
+    const move = await this.#create({ name, manifest, tenant, from, to, phase: "planned", by, details });
     await move.command("start", by, () => startMove(move, by, signal));
     return await this.#done(move, `${name} has started: the copy runs, and every change of the tenant is captured`);
   }
@@ -127,30 +143,23 @@ export class DrayService implements MoveService {
     }
   }
 
-  async cutover(
+  cutover(name: string, request: CutoverRequest, caller: Caller, onEvent: OnEvent): Promise<CutoverResult> {
+    return this.#switch(name, "forward", request, caller, onEvent);
+  }
+
+  rollback(name: string, request: CutoverRequest, caller: Caller, onEvent: OnEvent): Promise<CutoverResult> {
+    return this.#switch(name, "reverse", request, caller, onEvent);
+  }
+
+  async #switch(
     name: string,
+    direction: Direction,
     request: CutoverRequest,
-    caller: Caller,
-    onEvent: (event: MoveEvent) => void,
+    { by }: Caller,
+    onEvent: OnEvent,
   ): Promise<CutoverResult> {
-    const move = this.#move(name);
-    let isLeft = false;
-    const run = async (forward: AbortSignal) => {
-      try {
-        return await runCutover(move, request, caller.by, onEvent, forward);
-      } catch (error) {
-        isLeft = !forward.aborted && move.phase === "cutting-over";
-        throw error;
-      }
-    };
-    try {
-      const result = await move.command("cutover", caller.by, () => this.#held(move, run));
-      return { ...result, status: await this.status(name) };
-    } catch (error) {
-      // C2: whatever ended the attempt half way (a full disk, say), nobody is left fenced until the next start.
-      if (isLeft) this.#recover(move);
-      throw error;
-    }
+    const result = await this.#attempts.run(this.#move(name), direction, request, by, onEvent);
+    return { ...result, status: await this.status(name) };
   }
 
   async pause(name: string, { by }: Caller): Promise<ActionResult> {
@@ -219,7 +228,7 @@ export class DrayService implements MoveService {
 
   async resolve(name: string, owner: "from" | "to", { by }: Caller): Promise<ActionResult> {
     const move = this.#move(name);
-    await this.#letGo(move);
+    await this.#attempts.letGo(move);
     await move.command("resolve", by, () => resolveOwner(move, owner, by, this.#life.signal));
     return await this.#done(move, `the tenant lives in ${owner === "to" ? "the target" : "the source"}`);
   }
@@ -269,8 +278,11 @@ export class DrayService implements MoveService {
 
   /** Of all lanes that begin at a cluster, running or not; none where one is not known (M1). */
   lanePositions(cluster: string): readonly Position[] {
-    const moves = [...this.#moves.values()].filter((move) => move.context.journal.move.from === cluster);
-    const positions = moves.flatMap((move) => move.lanes.runtimes.map((runtime) => runtime.durablePosition));
+    const positions = [...this.#moves.values()].flatMap((move) => {
+      const { from, to } = move.context.journal.move;
+      const here = move.lanes.all.filter(({ direction }) => (direction === "forward" ? from : to) === cluster);
+      return here.map(({ runtime }) => runtime.durablePosition);
+    });
     const known = positions.filter((position) => position !== null);
     return known.length === positions.length ? known : [];
   }
@@ -331,44 +343,8 @@ export class DrayService implements MoveService {
       });
     }
     if (this.#life.signal.aborted) return;
-    if (move.phase === "cutting-over" || move.phase === "aborting") this.#recover(move);
+    if (SWITCHING.has(move.phase) || move.phase === "aborting") this.#attempts.recover(move);
     else move.run();
-  }
-
-  /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
-  #recover(move: Move): void {
-    const recover = move.phase === "cutting-over" ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
-    if (recover === null) return;
-    const { logger } = this.#parts;
-    const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
-    const work = (signal: AbortSignal) => withBackoff<unknown>(() => recover(move, signal), { signal, onRetry });
-    move
-      .command("recovery", "server", () => this.#held(move, work))
-      .catch((error: unknown) => {
-        if (this.#life.signal.aborted) return;
-        logger.error({ move: move.name, error: reasonOf(error) }, "recovery has ended without a decision");
-      });
-  }
-
-  /** An attempt that waits for a decision nobody can write or read holds the move until a person resolves it (C2). */
-  async #held<T>(move: Move, work: (forward: AbortSignal) => Promise<T>): Promise<T> {
-    const controller = new AbortController();
-    const done = work(AbortSignal.any([controller.signal, this.#life.signal]));
-    this.#holds.set(move.name, { controller, done });
-    try {
-      return await done;
-    } finally {
-      this.#holds.delete(move.name);
-    }
-  }
-
-  /** Only what is alarmed as held: an attempt that may still decide by itself is not a person's business. */
-  async #letGo(move: Move): Promise<void> {
-    const hold = this.#holds.get(move.name);
-    const alarms = await move.context.alarms.of(move.name);
-    if (hold === undefined || !alarms.some(({ code }) => code === "CUTOVER_HELD")) return;
-    hold.controller.abort(new DrayError("RESOLVED_BY_A_PERSON", { move: move.name }));
-    await hold.done.catch(() => {});
   }
 
   async #sample(): Promise<void> {

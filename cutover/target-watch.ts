@@ -1,10 +1,14 @@
 import { reasonOf } from "../pipeline/backoff.ts";
 import type { Holding } from "../sinks/target-history.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
+import { opposite } from "./direction.ts";
 import type { Move } from "./move.ts";
+import type { Phase } from "./phases.ts";
 
 /** A server that does not answer by then says nothing this time. */
 const ANSWER_MS = 10_000;
+/** The tenant serves at the target of the last switch. */
+const FOLLOWED: ReadonlySet<Phase> = new Set<Phase>(["watching", "rolled-back"]);
 const ALARMS = ["TARGET_LOST_COMMITS", "TARGET_UNPROVEN"] as const;
 
 /**
@@ -24,7 +28,7 @@ export class TargetWatch {
 
   /** Begins where the move is watching, and has not begun; it ends by itself with the phase, or with the move's life. */
   follow(): void {
-    if (this.#running !== null || this.#move.phase !== "watching") return;
+    if (this.#running !== null || !FOLLOWED.has(this.#move.phase)) return;
     this.#running = this.#run().finally(() => {
       this.#running = null;
     });
@@ -39,7 +43,7 @@ export class TargetWatch {
     const { context, life } = this.#move;
     const { alarms, clock, settings, logger } = context;
     this.#said.clear();
-    while (!life.aborted && this.#move.phase === "watching") {
+    while (!life.aborted && FOLLOWED.has(this.#move.phase)) {
       for (const target of this.#move.details.targets) {
         await this.#look(target, life).catch((error: unknown) => {
           if (life.aborted) return;
@@ -57,7 +61,8 @@ export class TargetWatch {
   async #look(target: AcknowledgedTarget, life: AbortSignal): Promise<void> {
     const { context, name } = this.#move;
     const { store } = target;
-    const pair = context.stores.find(({ definition }) => definition.name === store)?.pair;
+    const way = context.stores[opposite(this.#move.way)];
+    const pair = way.find(({ definition }) => definition.name === store)?.pair;
     if (pair === undefined) return;
     const signal = AbortSignal.any([life, AbortSignal.timeout(ANSWER_MS)]);
     const holding = await pair.targetControl.history.holds(target.set, signal).catch((error: unknown) => {
@@ -67,7 +72,7 @@ export class TargetWatch {
       }
       return null;
     });
-    if (life.aborted || this.#move.phase !== "watching") return;
+    if (life.aborted || !FOLLOWED.has(this.#move.phase)) return;
     const says = holding === null ? "silent" : verdictOf(target, holding);
     if (this.#said.get(store) === says) return;
     if (holding !== null) await this.#tell(target, holding);

@@ -28,7 +28,7 @@ export function laneVerification({ runtime }: OpenLane): VerificationStatus {
 /** One line for people, and for every answer about the move. */
 export function verificationWords(move: Move): string {
   const { accepted } = move.details;
-  const known = move.lanes.all.map((lane) => laneVerification(lane));
+  const known = move.lanes.active.map((lane) => laneVerification(lane));
   const words = known.length === 0 ? "not running" : inWords(known);
   return accepted === null ? words : `${words}; UNVERIFIED, accepted by ${accepted.by} (${accepted.what})`;
 }
@@ -110,7 +110,7 @@ function differenceReport(
 }
 
 function verifiedLanes(move: Move): readonly OpenLane[] {
-  const lanes = move.lanes.all.filter(({ runtime }) => runtime.state().coverage !== null);
+  const lanes = move.lanes.active.filter(({ runtime }) => runtime.state().coverage !== null);
   if (lanes.length === 0) throw new DrayError("VERIFY_NOTHING", { move: move.name, phase: move.phase });
   return lanes;
 }

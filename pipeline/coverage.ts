@@ -29,12 +29,21 @@ export type TableCoverage = {
   readonly rows: number;
 };
 
-/** In the order in which tables are copied: the root last (T2). */
-export type Coverage = { readonly tables: readonly TableCoverage[] };
+export type Coverage = {
+  /** In the order in which tables are copied: the root last (T2). */
+  readonly tables: readonly TableCoverage[];
+  /** C7: a lane that leads back carries what comes behind the mark of this generation; absent: nothing yet, or all. */
+  readonly begun?: number;
+};
 
 /** `pass` is above 0 where the target may hold rows of an earlier copy, so that chunks replace their ranges (W4). */
 export function startCoverage(tables: readonly string[], pass: number): Coverage {
   return { tables: tables.map((table) => blankTable(table, pass)) };
+}
+
+/** Of a lane whose target has every row already, as that of a way back has: nothing is copied, every change is kept. */
+export function completeCoverage(tables: readonly string[], pass: number): Coverage {
+  return { tables: tables.map((table) => ({ ...blankTable(table, pass), announced: "end", planned: "end" })) };
 }
 
 function blankTable(table: string, pass: number): TableCoverage {
@@ -109,5 +118,5 @@ export function sameBound(a: Bound | null, b: Bound | null): boolean {
 
 function mapTable(coverage: Coverage, name: string, change: (table: TableCoverage) => TableCoverage): Coverage {
   if (!coverage.tables.some((table) => table.table === name)) throw new Error(`no coverage of table ${name}`);
-  return { tables: coverage.tables.map((table) => (table.table === name ? change(table) : table)) };
+  return { ...coverage, tables: coverage.tables.map((table) => (table.table === name ? change(table) : table)) };
 }

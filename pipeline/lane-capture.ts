@@ -1,6 +1,8 @@
+import type { Begin, CaptureState, LaneCaptureOptions, MarkPlace } from "./capture-options.ts";
 import {
   type Coverage,
   CoverageIndex,
+  completeCoverage,
   type KeyRange,
   startCoverage,
   tableIsComplete,
@@ -8,67 +10,15 @@ import {
   withRange,
   withRecopy,
 } from "./coverage.ts";
-import type { Change, LogAnchor, Mark, MarkKind, TableCounts } from "./entry.ts";
-import { type Appended, LaneLog } from "./lane-log.ts";
-import type { ChangeLog, LogCheckpoint, LogWriter } from "./log/log.ts";
+import type { Change, Mark, MarkKind } from "./entry.ts";
+import { LaneLog } from "./lane-log.ts";
+import type { LogWriter } from "./log/log.ts";
 import { MarkBook } from "./mark-book.ts";
 import { OpenWindows, type ReadRows } from "./open-windows.ts";
-import type { Probe } from "./probe.ts";
-import type { ChunkRows, FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "./source.ts";
+import type { ChunkRows, LaneFeed, SourceEvent } from "./source.ts";
 import { verifyBody } from "./verify/window-body.ts";
 import { waitFor } from "./wait.ts";
 import type { Window, WindowScope } from "./window.ts";
-
-/** Where a mark stands in the lane's log. */
-export type MarkPlace = Appended & {
-  readonly mark: Mark;
-  /** What this writer epoch has carried of each table before the mark. */
-  readonly carried: TableCounts;
-};
-
-/** What a lane keeps outside the log: its epoch's floor and a place to begin reading at (L2). */
-export interface LaneMemory {
-  /** A number above all it has returned for this lane. */
-  raiseEpoch(): Promise<number>;
-  checkpoint(): Promise<LogCheckpoint | null>;
-  saveCheckpoint(checkpoint: LogCheckpoint): Promise<void>;
-  /** The entry that the target recorded with its watermark; null where it cannot be asked or has none. */
-  anchor(): Promise<LogAnchor | null>;
-}
-
-export type LaneCaptureOptions = {
-  readonly source: LaneSource;
-  readonly stream: StreamSource;
-  readonly log: ChangeLog;
-  readonly memory: LaneMemory;
-  readonly probe: Probe;
-  /** Every mark but low and high, once its entry is durable: heartbeats for the lag meter. */
-  readonly onMark: (place: MarkPlace) => void;
-  /** A chunk stands in the log; its bytes are those before compression. */
-  readonly onChunk: (seq: number, bytes: number) => void;
-  /** Behind a seal. Awaited before the stream goes on, so that an alarm is durable before its place is passed. */
-  readonly onStray: (stray: Stray) => Promise<void>;
-  /** watching: the lane was sealed for good by a commit, in this process or an earlier one (C5). */
-  readonly mode: "carrying" | "watching";
-  /** 0, or above where an earlier lane of the move has copied already (W4). */
-  readonly firstPass: number;
-};
-
-/** A change of the tenant that the source took behind the seal: it goes nowhere until somebody decides. */
-export type Stray = {
-  readonly transaction: string;
-  readonly committedAtMs: number;
-  readonly changes: readonly Change[];
-};
-
-export type CaptureState = {
-  readonly epoch: number;
-  readonly feed: FeedState;
-  readonly coverage: Coverage;
-  /** Changes kept since this epoch began, and the seq of the newest entry that holds one. */
-  readonly carried: TableCounts;
-  readonly lastChangeSeq: number;
-};
 
 /** While watching, one heartbeat in so many is kept, to move the place where a restart would begin. */
 const WATCH_KEEPS_ONE_IN = 240;
@@ -92,6 +42,9 @@ export class LaneCapture {
   /** Between `seal` and `release` or `watch`: only then does a seal's mark seal. */
   #sealing = false;
   #watching: boolean;
+  /** Nothing is carried before its mark has come. */
+  #isAhead: boolean;
+  #begins: Begin | null;
   #heartbeats = 0;
   #lastChangeSeq = 0;
   readonly #carried: Record<string, { insert: number; update: number; delete: number }> = {};
@@ -122,12 +75,15 @@ export class LaneCapture {
     this.#writer = writer;
     this.#feed = feed;
     this.#watching = options.mode === "watching";
+    this.#begins = options.begins;
+    const begun = writer.tail?.coverage.begun;
+    this.#isAhead = options.leadsBack && (begun === undefined || begun !== options.begins?.generation);
     this.#log = new LaneLog({
       writer,
       position: writer.tail?.position ?? feed.state().position,
       coverage:
         writer.tail?.coverage ??
-        startCoverage(
+        (options.leadsBack ? completeCoverage : startCoverage)(
           options.source.tables.map((table) => table.id),
           options.firstPass,
         ),
@@ -163,7 +119,8 @@ export class LaneCapture {
       for (;;) {
         const events = await this.#feed.next(signal);
         for (const event of events) {
-          if (event.type === "changes" && (this.#watching || this.#held !== null)) await this.#takeStray(event);
+          if (event.type === "changes" && this.#isAhead) this.#log.reached(event.position, event.committedAtMs);
+          else if (event.type === "changes" && (this.#watching || this.#held !== null)) await this.#takeStray(event);
           else this.#take(event);
         }
         this.#log.flushSoon();
@@ -215,6 +172,11 @@ export class LaneCapture {
     this.#watching = true;
     this.#held = null;
     this.#sealing = false;
+  }
+
+  /** C7: told before the mark is committed, or after a restart that found its generation committed. */
+  beginAt(begin: Begin): void {
+    this.#begins = begin;
   }
 
   /** W3: appends the announcement here and now. The window is open from this place of the stream on. */
@@ -303,6 +265,7 @@ export class LaneCapture {
 
   #takeMark(mark: Mark): void {
     // Marks of this lane's earlier epochs were committed for windows and waiters that are gone.
+    if (mark.kind === "reverse") return this.#takeBegin(mark);
     if (mark.kind === "low" || (mark.scope !== "server" && mark.epoch !== this.#writer.epoch)) return;
     if (mark.kind === "heartbeat" && this.#isQuiet()) return;
     // One that comes after its attempt was given up seals nothing; a second one keeps what the first holds back.
@@ -311,6 +274,10 @@ export class LaneCapture {
       this.#windows.high(mark.nonce);
       return;
     }
+    this.#appendMark(mark);
+  }
+
+  #appendMark(mark: Mark): void {
     const carried = structuredClone(this.#carried);
     void this.#log.mark(mark).then(
       (appended) => {
@@ -322,6 +289,15 @@ export class LaneCapture {
     );
   }
 
+  /** One of a generation that was aborted, or of another process, begins nothing. */
+  #takeBegin(mark: Mark): void {
+    const begins = this.#begins;
+    if (!this.#isAhead || begins === null || mark.nonce !== begins.nonce) return;
+    this.#isAhead = false;
+    this.#log.resetCoverage({ ...this.#log.coverage, begun: begins.generation });
+    this.#appendMark(mark);
+  }
+
   #count(change: Change): void {
     this.#carried[change.table] ??= { insert: 0, update: 0, delete: 0 };
     (this.#carried[change.table] as { insert: number; update: number; delete: number })[change.op]++;
@@ -329,7 +305,7 @@ export class LaneCapture {
 
   #isQuiet(): boolean {
     if (this.#held !== null) return true;
-    return this.#watching && this.#heartbeats++ % WATCH_KEEPS_ONE_IN !== 0;
+    return (this.#watching || this.#isAhead) && this.#heartbeats++ % WATCH_KEEPS_ONE_IN !== 0;
   }
 
   /** W1: what was read, less what changed, stands in the log at this place of the stream. */

@@ -19,7 +19,8 @@ export type Finding = {
   readonly rule: string;
 };
 
-export type CheckTime = "preflight" | "gate";
+/** rollback: preflight of the way back, with the roles swapped; only what could stand in its way is asked. */
+export type CheckTime = "preflight" | "gate" | "rollback";
 
 /** A check is data: it has no state, and says what it found instead of throwing. */
 export type Check<Context> = {

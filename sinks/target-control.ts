@@ -1,8 +1,8 @@
-import type { LaneId, Mark } from "../pipeline/entry.ts";
+import type { LaneId } from "../pipeline/entry.ts";
 import type { OutcomeStore } from "../pipeline/outcome.ts";
 import type { TargetHistory } from "./target-history.ts";
 
-/** What a cutover asks of a target beside applying: outcome, closing a lane, the reverse mark. One per target server. */
+/** What a cutover asks of a target beside applying: outcome, closing a lane. One per target server. */
 export interface TargetControl {
   readonly outcomes: OutcomeStore;
   readonly history: TargetHistory;
@@ -11,7 +11,5 @@ export interface TargetControl {
    * open sink, on a lane never opened too, and may be repeated.
    */
   closeLane(lane: LaneId, signal: AbortSignal): Promise<void>;
-  /** C7: where reverse capture of this generation begins. A repeat commits another mark: the last one counts. */
-  insertReverseMark(lane: LaneId, generation: number, signal: AbortSignal): Promise<Mark>;
   close(): Promise<void>;
 }

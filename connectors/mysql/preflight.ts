@@ -42,6 +42,30 @@ export const MYSQL_CHECKS: readonly Check<MysqlPreflightContext>[] = [
   ...roundTripChecks,
 ];
 
+/**
+ * C8: what stands in the way of bringing a tenant back. The target then is a source that must be readable from its log,
+ * the source a target without triggers that write rows twice, under accounts that may do both.
+ */
+const WAY_BACK: ReadonlySet<string> = new Set(
+  [
+    ...["version", "binlog-filters", "prepared-xa", "log-bin", "binlog-format", "binlog-row-image", "gtid-mode"],
+    ...[
+      "binlog-row-metadata",
+      "binlog-row-value-options",
+      "binlog-order-commits",
+      "gtid-consistency",
+      "log-replica-updates",
+    ],
+    ...["performance-schema", "instruments", "grant", "dray-schema-taken", "target-trigger", "silent-cascade"],
+    ...["key-class", "paging", "binlog-retention"],
+  ].map((name) => `mysql.${name}`),
+);
+
+function checksFor(when: CheckTime): readonly Check<MysqlPreflightContext>[] {
+  if (when !== "rollback") return MYSQL_CHECKS;
+  return MYSQL_CHECKS.filter(({ id }) => WAY_BACK.has(id)).map((check) => ({ ...check, when: ["rollback"] }));
+}
+
 export type MysqlPreflightOptions = {
   readonly source: MysqlAddress;
   readonly target: MysqlAddress;
@@ -96,7 +120,8 @@ export async function mysqlPreflight(options: MysqlPreflightOptions): Promise<re
       limits: { ...DEFAULT_LIMITS, ...options.limits },
       guardedUpsert: options.guardedUpsert,
     };
-    return [...unreadable, ...(await runChecks(MYSQL_CHECKS, context, { when: options.when ?? "preflight", signal }))];
+    const when = options.when ?? "preflight";
+    return [...unreadable, ...(await runChecks(checksFor(when), context, { when, signal }))];
   } finally {
     await Promise.all([sessions.source.close(), sessions.target.close()]);
   }

@@ -1,9 +1,11 @@
 import { type Clock, systemClock } from "../../pipeline/clock.ts";
+import type { LaneId } from "../../pipeline/entry.ts";
 import type { OutcomeStore } from "../../pipeline/outcome.ts";
 import type { CoveredTable } from "../../pipeline/source.ts";
 import type { Blocker, QuiesceOptions, SchemaFence, SchemaFenceOptions, SourceControl } from "../source-control.ts";
 import type { MysqlAddress } from "./client.ts";
 import { ControlSession } from "./control-session.ts";
+import { quoteTable } from "./identifier.ts";
 import { MysqlOutcomeStore } from "./outcome.ts";
 import { MysqlQuiesce } from "./quiesce.ts";
 import { fenceRole, MysqlReadOnlyFence } from "./read-only-fence.ts";
@@ -40,6 +42,23 @@ export class MysqlSourceControl implements SourceControl {
 
   quiesce(tables: readonly CoveredTable[], options: QuiesceOptions): Promise<readonly Blocker[]> {
     return this.#quiesce.quiesce(tables, options);
+  }
+
+  async insertBeginMark(
+    lane: LaneId,
+    { generation, nonce }: { readonly generation: number; readonly nonce: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    const table = quoteTable(this.#draySchema, "mark");
+    await this.#deciding.use(
+      (sql) =>
+        sql.change(
+          `INSERT INTO ${table} (scope, epoch, nonce, kind) VALUES (?, ?, UNHEX(?), 'reverse') AS n
+           ON DUPLICATE KEY UPDATE kind = n.kind`,
+          [lane, String(generation), nonce],
+        ),
+      signal,
+    );
   }
 
   schemaFence(options: SchemaFenceOptions): SchemaFence {

@@ -191,7 +191,10 @@ export class TransactionReader {
       return;
     }
     if (map.table === "mark" && header.op === "insert") {
-      for (const row of readMarkRows(event, header, map)) if (this.#options.isOurs(row)) open.marks.push(row);
+      for (const row of readMarkRows(event, header, map)) {
+        // Where a way back begins is told by its nonce, which the committed outcome keeps: by any process (C7).
+        if (row.mark.kind === "reverse" || this.#options.isOurs(row)) open.marks.push(row);
+      }
     }
     if (open.isApplied) return;
     open.hasDrayRow = true;

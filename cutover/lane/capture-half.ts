@@ -1,7 +1,8 @@
 import { reasonOf } from "../../pipeline/backoff.ts";
+import type { Begin, LaneMemory, MarkPlace, Stray } from "../../pipeline/capture-options.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { type Coverage, isComplete } from "../../pipeline/coverage.ts";
-import { LaneCapture, type LaneMemory, type MarkPlace, type Stray } from "../../pipeline/lane-capture.ts";
+import { LaneCapture } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { Snapshot } from "../../pipeline/snapshot.ts";
@@ -11,8 +12,11 @@ import { Latch } from "./latch.ts";
 import { Supervised } from "./supervised.ts";
 import type { VerifyHalf } from "./verify-half.ts";
 
-/** carrying: capture and copy. watching: the lane was closed by a commit, and only strays matter (C5). */
-export type CaptureMode = "carrying" | "watching";
+/**
+ * carrying: capture and copy. watching: the lane was closed by a commit, and only strays matter (C5). standby: it leads
+ * back, is connected, and carries nothing yet (C7).
+ */
+export type CaptureMode = "carrying" | "watching" | "standby";
 
 export type CaptureHalfOptions = {
   readonly source: LaneSource;
@@ -27,6 +31,8 @@ export type CaptureHalfOptions = {
   readonly mode: CaptureMode;
   /** 0, or above where an earlier lane of the move has copied already (W4). */
   readonly firstPass: number;
+  readonly leadsBack: boolean;
+  readonly begins: Begin | null;
   readonly verify: VerifyHalf;
   readonly onOpened: () => void;
   readonly onMark: (place: MarkPlace) => void;
@@ -48,6 +54,9 @@ export class CaptureHalf {
   readonly #supervised: Supervised<LaneCapture>;
   readonly #mayOpen = new Latch<true>();
   #mode: CaptureMode;
+  #begins: Begin | null;
+  /** Set once the lane carries: what rides on it, snapshot and verification, begins. */
+  readonly #carries = new Latch<true>();
   #recopies: Recopy[] = [];
   #copyLife = new AbortController();
   #copyProblem: string | null = null;
@@ -56,6 +65,8 @@ export class CaptureHalf {
   constructor(options: CaptureHalfOptions) {
     this.#options = options;
     this.#mode = options.mode;
+    this.#begins = options.begins;
+    if (options.mode === "carrying") this.#carries.set(true);
     this.#mayOpen.set(true);
     this.#supervised = new Supervised({
       clock: options.clock,
@@ -109,8 +120,21 @@ export class CaptureHalf {
     this.#mayOpen.set(true);
   }
 
+  /** C7: where a lane in standby is to begin, before that mark is committed. */
+  beginAt(begin: Begin): void {
+    this.#begins = begin;
+    this.#supervised.part?.beginAt(begin);
+  }
+
+  /** The outcome is committed: what the tenant writes from the mark on is carried. */
+  carry(): void {
+    this.#mode = "carrying";
+    this.#carries.set(true);
+  }
+
   watch(): void {
     this.#mode = "watching";
+    this.#carries.unset();
     this.#supervised.part?.watch();
     this.#mayOpen.set(true);
   }
@@ -124,18 +148,33 @@ export class CaptureHalf {
   }
 
   async #run(signal: AbortSignal, ready: (capture: LaneCapture) => void): Promise<void> {
-    const { source, stream, log, memory, probe, onMark, onChunk, onStray, onOpened, firstPass } = this.#options;
+    const { source, stream, log, memory, probe, onMark, onChunk, onStray, onOpened } = this.#options;
+    const { firstPass, leadsBack } = this.#options;
     await this.#mayOpen.wait(signal);
     const mode = this.#mode;
     const capture = await LaneCapture.open(
-      { source, stream, log, memory, probe, mode, firstPass, onMark, onChunk, onStray },
+      {
+        source,
+        stream,
+        log,
+        memory,
+        probe,
+        mode,
+        begins: this.#begins,
+        firstPass,
+        leadsBack,
+        onMark,
+        onChunk,
+        onStray,
+      },
       signal,
     );
     const stop = new AbortController();
     const both = AbortSignal.any([signal, stop.signal]);
     const { verify } = this.#options;
-    const riding = mode === "carrying" ? [this.#copy(capture, both), verify.run(capture, both)] : [forever(both)];
-    const tasks = [capture.run(both), ...riding];
+    const ride = (work: () => Promise<never>) => this.#carries.wait(both).then(work);
+    const riding = [ride(() => this.#copy(capture, both)), ride(() => verify.run(capture, both))];
+    const tasks = [capture.run(both), ...(mode === "watching" ? [forever(both)] : riding)];
     onOpened();
     ready(capture);
     try {

@@ -1,13 +1,13 @@
 import type { Logger } from "pino";
 import type { Connector } from "../../connectors/connector.ts";
 import { reasonOf, wantsReopening } from "../../pipeline/backoff.ts";
+import type { Begin, LaneMemory, MarkPlace, Stray } from "../../pipeline/capture-options.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { CopyPace } from "../../pipeline/copy-pace.ts";
 import type { Coverage } from "../../pipeline/coverage.ts";
 import type { KeyBytes, Position, TableCounts } from "../../pipeline/entry.ts";
 import { type Lag, LagMeter } from "../../pipeline/lag.ts";
-import type { LaneMemory, MarkPlace, Stray } from "../../pipeline/lane-capture.ts";
 import type { ChangeLog } from "../../pipeline/log/log.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { ChunkBudget, FeedState, LaneSource } from "../../pipeline/source.ts";
@@ -41,6 +41,10 @@ export type LaneRuntimeOptions = {
   readonly keepAppliedMs: number;
   readonly mode: CaptureMode;
   readonly firstPass: number;
+  /** Its target has every row already, and it begins at the mark of a generation (C7). */
+  readonly leadsBack: boolean;
+  /** Where it begins, or began, as far as an outcome says so. */
+  readonly begins: Begin | null;
   /** The columns in which two rows of a table differ, as the kind of store encodes them. */
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
   /** The key's columns as text. */
@@ -258,6 +262,27 @@ export class LaneRuntime implements AttemptLane {
     const held = this.held();
     this.#capture.release();
     if (held > 0) this.#options.onCarried();
+  }
+
+  /** C7: where a lane in standby is to begin; told before that mark is committed. */
+  beginAt(begin: Begin): void {
+    this.#capture.beginAt(begin);
+  }
+
+  /** The outcome is committed: from its mark on the lane carries, applies, and is verified. */
+  carry(): void {
+    this.#mode = "carrying";
+    this.#capture.carry();
+    this.#apply.start();
+  }
+
+  /** How long a mark takes to come back through a lane in standby, in ms: the proof that it is connected. */
+  async echo(signal: AbortSignal): Promise<number> {
+    const { clock } = this.#options;
+    const capture = await this.#capture.wait(signal);
+    const beganMs = clock.monotonicMs();
+    await capture.mark("sentinel", signal);
+    return clock.monotonicMs() - beganMs;
   }
 
   async close(signal: AbortSignal): Promise<void> {

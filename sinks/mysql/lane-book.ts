@@ -43,7 +43,8 @@ export class LaneBook {
     // A lane ends in the generation that opened it; a lower one's outcome is that of an earlier move of the name.
     const sql =
       `SELECT l.lane, l.move, l.tenant, EXISTS (SELECT 1 FROM ${this.#cutover} AS c WHERE c.move = l.move ` +
-      "AND c.outcome = 'COMMITTED' AND c.generation >= CAST(SUBSTRING_INDEX(l.lane, '.f', -1) AS UNSIGNED)) AS arrived " +
+      "AND c.outcome = 'COMMITTED' AND c.generation >= CAST(REGEXP_SUBSTR(l.lane, '[0-9]+$') AS UNSIGNED) " +
+      "AND COALESCE(c.facts->>'$.direction', 'forward') = IF(l.lane REGEXP '[.]r[0-9]+$', 'reverse', 'forward')) AS arrived " +
       `FROM ${this.#table} AS l WHERE l.lane <> ? AND JSON_CONTAINS(l.tables, CAST(? AS JSON)) ` +
       "ORDER BY arrived, l.lane";
     const name = JSON.stringify([[table.targetSchema, table.name]]);

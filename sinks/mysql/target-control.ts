@@ -1,11 +1,10 @@
-import { randomBytes } from "node:crypto";
 import type { MysqlAddress } from "../../connectors/mysql/client.ts";
 import { classifyMysqlError } from "../../connectors/mysql/client.ts";
 import { ControlSession } from "../../connectors/mysql/control-session.ts";
 import { quoteTable } from "../../connectors/mysql/identifier.ts";
 import { MysqlOutcomeStore } from "../../connectors/mysql/outcome.ts";
 import { type Clock, systemClock } from "../../pipeline/clock.ts";
-import type { LaneId, Mark } from "../../pipeline/entry.ts";
+import type { LaneId } from "../../pipeline/entry.ts";
 import type { OutcomeStore } from "../../pipeline/outcome.ts";
 import type { TargetControl } from "../target-control.ts";
 import { MysqlTargetHistory } from "./target-history.ts";
@@ -67,19 +66,6 @@ export class MysqlTargetControl implements TargetControl {
       }
       await this.#clock.sleep(RETRY_MS, signal);
     }
-  }
-
-  async insertReverseMark(lane: LaneId, generation: number, signal: AbortSignal): Promise<Mark> {
-    const mark: Mark = { scope: lane, epoch: generation, nonce: randomBytes(16).toString("hex"), kind: "reverse" };
-    await this.#lanes.use(
-      (sql) =>
-        sql.change(
-          `INSERT INTO ${quoteTable(this.#draySchema, "mark")} (scope, epoch, nonce, kind) VALUES (?, ?, ?, ?)`,
-          [mark.scope, mark.epoch, Buffer.from(mark.nonce, "hex"), mark.kind],
-        ),
-      signal,
-    );
-    return mark;
   }
 
   async close(): Promise<void> {

@@ -139,7 +139,7 @@ describeWithMysql("the grants that preflight asks for are enough", (mysql) => {
       expect(await fence.isFenced(signal)).toBe(true);
       await fence.unfence(signal);
       await target.closeLane(source.lane, signal);
-      await target.insertReverseMark(source.lane, 1, signal);
+      await control.insertBeginMark(source.lane, { generation: 1, nonce: "ab".repeat(16) }, signal);
       const { set } = await target.history.acknowledged([], signal);
       expect(await target.history.holds(set, signal)).toMatchObject({ missing: null });
       expect(await target.history.candidates(50, signal)).toMatchObject([{ verdict: "no" }]);

@@ -176,11 +176,12 @@ describeWithMysql("dray.cutover of one server", (mysql) => {
     await applier.end();
   });
 
-  test("C7: the reverse mark carries lane and generation", async () => {
-    const control = keep(new MysqlTargetControl({ address, draySchema: schema }));
-    const mark = await control.insertReverseMark("shop-acme.app.r4" as LaneId, 4, signal);
+  test("C7: the mark where a way back begins carries lane and generation, and is one however often it is sent", async () => {
+    const control = keep(new MysqlSourceControl({ address, draySchema: schema }));
+    const begin = { generation: 4, nonce: "00112233445566778899aabbccddeeff" };
+    for (let i = 0; i < 2; i++) await control.insertBeginMark("shop-acme.app.r4" as LaneId, begin, signal);
     const [rows] = await admin.query(`SELECT scope, epoch, LOWER(HEX(nonce)) nonce, kind FROM ${schema}.mark`);
-    expect(rows).toEqual([{ scope: mark.scope, epoch: 4, nonce: mark.nonce, kind: "reverse" }]);
+    expect(rows).toEqual([{ scope: "shop-acme.app.r4", epoch: 4, nonce: begin.nonce, kind: "reverse" }]);
   });
 });
 

@@ -107,6 +107,8 @@ describe("S2, a seal in the stream", () => {
         probe: noProbe,
         mode: "carrying",
         firstPass: 0,
+        leadsBack: false,
+        begins: null,
         onMark: () => {},
         onChunk: () => {},
         onStray: async ({ transaction }) => void strays.push(transaction),

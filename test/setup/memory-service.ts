@@ -118,6 +118,8 @@ export class MemoryService implements MoveService {
     };
   }
 
+  rollback = (move: string, request: CutoverRequest, caller: Caller, onEvent: (event: MoveEvent) => void) =>
+    this.cutover(move, request, caller, onEvent);
   pause = (move: string, caller: Caller) => this.#act("pause", move, caller);
   resume = (move: string, caller: Caller) => this.#act("resume", move, caller);
   retry = (move: string, caller: Caller) => this.#act("retry", move, caller);
@@ -194,7 +196,14 @@ export class MemoryService implements MoveService {
 function lane(move: string): MoveStatus["lanes"][number] {
   const table = { table: "shop.users", state: "copying" as const, rowsCopied: 1_500, rowsEstimated: 3_000 };
   return {
-    ...{ lane: `${move}.main.f1`, store: "main", capture: "shared", apply: "running", position: "u:1-5" },
+    ...{
+      lane: `${move}.main.f1`,
+      store: "main",
+      role: "active",
+      capture: "shared",
+      apply: "running",
+      position: "u:1-5",
+    },
     ...{ tailSeq: 12, watermark: 10, lagSeconds: 0.25, headroomSeconds: 7_200, tables: [table] },
     ...{
       rowsPerSecond: 500,

@@ -220,9 +220,19 @@ test("K4: OpenAPI describes every call, with what it takes and what it answers",
     [
       ...["get /v1/version", "post /v1/preflight", "get /v1/moves", "post /v1/moves", "get /v1/moves/{move}"],
       ...["events", "journal", "log", "verification"].map((name) => `get /v1/moves/{move}/${name}`),
-      ...["cutover", "verify", "pause", "resume", "retry", "abort", "skip", "recopy", "resolve", "close"].map(
-        (name) => `post /v1/moves/{move}/${name}`,
-      ),
+      ...[
+        "cutover",
+        "rollback",
+        "verify",
+        "pause",
+        "resume",
+        "retry",
+        "abort",
+        "skip",
+        "recopy",
+        "resolve",
+        "close",
+      ].map((name) => `post /v1/moves/{move}/${name}`),
       ...["post /v1/manifests/init", "post /v1/manifests/check", "post /v1/adapters/test"],
     ].toSorted(),
   );

@@ -24,11 +24,13 @@ describe("K1: the move's state machine", () => {
   });
 
   test("C1: behind COMMITTED nothing goes back by itself, and an abort is for moves before it", () => {
-    expect(allowed("watching")).toEqual(["retry", "close"]);
-    expect(next("watching", "retry")).toBe("watching");
+    const behind = ["copied", "attempt-back", "found-back", "retry", "recopy", "skip", "close"];
+    expect(allowed("watching")).toEqual(behind);
+    for (const event of ["copied", "retry", "recopy", "skip"] as const)
+      expect(next("watching", event)).toBe("watching");
     for (const phase of PHASES) {
       const to = TABLE[phase].abort;
-      expect(to, phase).toBe(["watching", "aborted", "closed"].includes(phase) ? "refuse" : "aborting");
+      expect(to, phase).toBe(["watching", "rolling-back", "aborted", "closed"].includes(phase) ? "refuse" : "aborting");
     }
   });
 
@@ -37,12 +39,15 @@ describe("K1: the move's state machine", () => {
     try {
       next("watching", "attempt");
     } catch (error) {
-      expect(error).toMatchObject({ facts: { phase: "watching", event: "attempt", allowed: ["retry", "close"] } });
+      expect(error).toMatchObject({ facts: { phase: "watching", event: "attempt", allowed: allowed("watching") } });
     }
   });
 
-  test("a cutover begins from streaming only, and a failed attempt streams again", () => {
-    for (const phase of PHASES) expect(TABLE[phase].attempt === "cutting-over", phase).toBe(phase === "streaming");
+  test("a cutover begins where the tenant lives at its source, a rollback where it does not; a failed one ends there", () => {
+    const from = (event: "attempt" | "attempt-back") => PHASES.filter((phase) => TABLE[phase][event] !== "refuse");
+    expect(from("attempt")).toEqual(["streaming", "rolled-back"]);
+    expect(from("attempt-back")).toEqual(["watching"]);
     expect(next("cutting-over", "attempt-aborted")).toBe("streaming");
+    expect(next("rolling-back", "attempt-aborted")).toBe("watching");
   });
 });

@@ -23,6 +23,7 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
   const lane: LaneStatus = {
     lane: "shop-acme.db.1.forward",
     store: "db",
+    role: "active",
     capture: "shared",
     apply: "running",
     position: null,
@@ -59,6 +60,7 @@ test("K4: an estimate of rows is shown until more than it were copied", () => {
 test("C1: an attempt that was decided in the target says so", () => {
   const attempt = {
     generation: 3,
+    direction: "forward",
     outcome: "aborted",
     step: "unfence",
     reason: "PIN_FAILED",

@@ -72,6 +72,11 @@ export class LocalDriver implements Driver {
     return this.dray.service.cutover("it", whole, CALLER, () => {});
   }
 
+  rollback(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
+    const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, acceptUnverified: false, ...request };
+    return this.dray.service.rollback("it", whole, CALLER, () => {});
+  }
+
   async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {
     await this.dray.service[verb]("it", CALLER);
   }
@@ -121,6 +126,17 @@ export async function compared(driver: Pick<LocalDriver, "verification">): Promi
     if (performance.now() > untilMs) throw new Error(`not compared: ${JSON.stringify(report, null, 1)}`);
     await sleep(20);
   }
+}
+
+/** `dray rollback`, again while the gate says no. */
+export async function rollbackOnceOpen(
+  driver: Pick<LocalDriver, "rollback">,
+  request: Partial<CutoverRequest> = {},
+): Promise<CutoverResult> {
+  return await cutoverOnceOpen(
+    { cutover: (each) => driver.rollback(each) } as Pick<Driver, "cutover" | "status">,
+    request,
+  );
 }
 
 /** `dray cutover`, again while the gate says no, as an operator would. */

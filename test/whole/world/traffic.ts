@@ -26,6 +26,8 @@ export type TrafficOptions = {
   readonly pauseMs: number;
   /** Tenants that are not written at b, so that what arrived there can be compared with what was left behind. */
   readonly heldAtTarget: Set<string>;
+  /** The same at a, for a tenant that comes back. */
+  readonly heldAtSource: Set<string>;
 };
 
 /** Errors of an application's own making, after which it rolls back and goes on. */
@@ -90,15 +92,16 @@ export class Traffic {
   }
 
   async #transaction(worker: number, random: Random): Promise<void> {
-    const { tenants, homeOf, heldAtTarget, trustMs, ledger, schema } = this.#options;
+    const { tenants, homeOf, heldAtTarget, heldAtSource, trustMs, ledger, schema } = this.#options;
+    const isHeld = (home: Side, who: string) => (home === "b" ? heldAtTarget : heldAtSource).has(who);
     const large = worker === 0 ? this.#large : null;
     const tenant = large?.tenant ?? random.pick(tenants);
     const wanted = random.pick(tenants);
     const askedMs = performance.now();
     const [where, there] = await Promise.all([homeOf(tenant), homeOf(wanted)]);
-    if (!where.mayWrite || (where.home === "b" && heldAtTarget.has(tenant))) return;
+    if (!where.mayWrite || isHeld(where.home, tenant)) return;
     const both = there.home === where.home && there.mayWrite && wanted !== tenant;
-    const other = both && !(there.home === "b" && heldAtTarget.has(wanted)) ? wanted : null;
+    const other = both && !isHeld(there.home, wanted) ? wanted : null;
     const connection = await this.#connection(worker, where.home);
     const tx: Transaction = {
       connection,

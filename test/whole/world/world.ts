@@ -40,6 +40,7 @@ export class World {
   readonly admin: Record<Side, Connection>;
   readonly proxy: AdapterProxy;
   readonly heldAtTarget = new Set<string>();
+  readonly heldAtSource = new Set<string>();
   readonly folder: string;
   /** Who knows where a tenant lives; the adapter unless a test has another. */
   router: (tenant: string) => Promise<Whereabouts>;
@@ -161,6 +162,7 @@ export class World {
       // A stamp names one write in the world, and ids are made of it.
       firstStamp: ++this.#traffics * 1_000_000,
       heldAtTarget: this.heldAtTarget,
+      heldAtSource: this.heldAtSource,
     });
   }
 

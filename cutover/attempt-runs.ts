@@ -1,0 +1,88 @@
+import type { Logger } from "pino";
+import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import { DrayError } from "../pipeline/errors.ts";
+import { type RunResult, recoverCutover, runCutover } from "./cutover-run.ts";
+import type { Direction } from "./direction.ts";
+import type { Move } from "./move.ts";
+import { recoverAbort } from "./move-end.ts";
+import type { CutoverRequest, MoveEvent } from "./move-service.ts";
+import { SWITCHING } from "./phases.ts";
+
+export type AttemptRunsOptions = {
+  readonly logger: Logger;
+  /** Aborts when the server stops. */
+  readonly life: AbortSignal;
+};
+
+/** Attempts under way in this process: each holds its move until it is decided, or a person decides (C2). */
+export class AttemptRuns {
+  readonly #options: AttemptRunsOptions;
+  readonly #holds = new Map<string, { readonly controller: AbortController; readonly done: Promise<unknown> }>();
+
+  constructor(options: AttemptRunsOptions) {
+    this.#options = options;
+  }
+
+  /** A switch, the same in both directions (C8). */
+  async run(
+    move: Move,
+    direction: Direction,
+    request: CutoverRequest,
+    by: string,
+    onEvent: (event: MoveEvent) => void,
+  ): Promise<RunResult> {
+    let isLeft = false;
+    const run = async (forward: AbortSignal) => {
+      try {
+        return await runCutover(move, direction, request, by, onEvent, forward);
+      } catch (error) {
+        isLeft = !forward.aborted && SWITCHING.has(move.phase);
+        throw error;
+      }
+    };
+    try {
+      const command = direction === "forward" ? "cutover" : "rollback";
+      return await move.command(command, by, () => this.#held(move, run));
+    } catch (error) {
+      // C2: whatever ended the attempt half way (a full disk, say), nobody is left fenced until the next start.
+      if (isLeft) this.recover(move);
+      throw error;
+    }
+  }
+
+  /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
+  recover(move: Move): void {
+    const recover = SWITCHING.has(move.phase) ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
+    if (recover === null) return;
+    const { logger, life } = this.#options;
+    const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
+    const work = (signal: AbortSignal) => withBackoff<unknown>(() => recover(move, signal), { signal, onRetry });
+    move
+      .command("recovery", "server", () => this.#held(move, work))
+      .catch((error: unknown) => {
+        if (life.aborted) return;
+        logger.error({ move: move.name, error: reasonOf(error) }, "recovery has ended without a decision");
+      });
+  }
+
+  /** Only what is alarmed as held: an attempt that may still decide by itself is not a person's business. */
+  async letGo(move: Move): Promise<void> {
+    const hold = this.#holds.get(move.name);
+    const alarms = await move.context.alarms.of(move.name);
+    if (hold === undefined || !alarms.some(({ code }) => code === "CUTOVER_HELD")) return;
+    hold.controller.abort(new DrayError("RESOLVED_BY_A_PERSON", { move: move.name }));
+    await hold.done.catch(() => {});
+  }
+
+  /** An attempt that waits for a decision nobody can write or read holds the move until a person resolves it (C2). */
+  async #held<T>(move: Move, work: (forward: AbortSignal) => Promise<T>): Promise<T> {
+    const controller = new AbortController();
+    const done = work(AbortSignal.any([controller.signal, this.#options.life]));
+    this.#holds.set(move.name, { controller, done });
+    try {
+      return await done;
+    } finally {
+      this.#holds.delete(move.name);
+    }
+  }
+}

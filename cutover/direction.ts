@@ -1,0 +1,29 @@
+/** Which way a lane carries and a cutover switches: from the move's `from` to its `to`, or back. */
+export type Direction = "forward" | "reverse";
+
+export function opposite(direction: Direction): Direction {
+  return direction === "forward" ? "reverse" : "forward";
+}
+
+/** Where the tenant lives decides which way the next switch goes. */
+export type Side = "from" | "to";
+
+export function wayFrom(side: Side): Direction {
+  return side === "from" ? "forward" : "reverse";
+}
+
+/** The side that the tenant lives on once a switch this way is committed. */
+export function destination(direction: Direction): Side {
+  return direction === "forward" ? "to" : "from";
+}
+
+const LETTERS: Readonly<Record<Direction, string>> = { forward: "f", reverse: "r" };
+
+/** `<move>.<store>.<f|r><generation>`. */
+export function laneName(move: string, store: string, direction: Direction, generation: number): string {
+  return `${move}.${store}.${LETTERS[direction]}${generation}`;
+}
+
+export function directionOf(lane: string): Direction {
+  return /\.r\d+$/.test(lane) ? "reverse" : "forward";
+}

@@ -1,0 +1,158 @@
+import { randomBytes } from "node:crypto";
+import { reasonOf } from "../pipeline/backoff.ts";
+import type { Finding } from "../pipeline/preflight.ts";
+import type { Outcomes } from "./commit-point.ts";
+import type { JsonObject } from "./control-store.ts";
+import { type Direction, destination, opposite } from "./direction.ts";
+import type { Move } from "./move.ts";
+import type { LaneNote, OpenLane } from "./move-lanes.ts";
+import type { GateCondition } from "./move-service.ts";
+
+/** Whether the tenant can be brought back without losing what it wrote meanwhile (C8), as preflight found it. */
+export type Rollback = { readonly kind: "stream" } | { readonly kind: "unavailable"; readonly why: readonly string[] };
+
+/** Where each lane that leads back begins: the nonce of its mark, by lane (C7). */
+export type BeginMarks = Readonly<Record<string, string>>;
+
+const ECHO_TIMEOUT_MS = 10_000;
+
+/** What the checks of the way back found: each of its errors is a reason why there is none. */
+export function rollbackFrom(findings: readonly Finding[]): Rollback {
+  const why = findings
+    .filter(({ severity }) => severity === "error")
+    .map(({ subject, finding }) => `${subject}: ${finding}`);
+  return why.length === 0 ? { kind: "stream" } : { kind: "unavailable", why };
+}
+
+/** As preflight tells it: none of it refuses the move, and each reason is said before anyone fences. */
+export function wayBackFindings(findings: readonly Finding[]): readonly Finding[] {
+  const rollback = rollbackFrom(findings);
+  if (rollback.kind === "stream") {
+    return [
+      {
+        id: "rollback",
+        severity: "info",
+        subject: "rollback",
+        finding: "After the cutover the tenant can be brought back without losing what it wrote meanwhile.",
+        remedy: "None needed.",
+        rule: "C8",
+      },
+    ];
+  }
+  return findings
+    .filter(({ severity }) => severity === "error")
+    .map((each) => ({ ...each, id: `rollback ${each.id}`, severity: "warning" as const }));
+}
+
+/** For every line about the move. */
+export function rollbackWords(move: Move): string {
+  const { rollback } = move.details;
+  const stopped = move.lanes.with("standby").map(({ runtime }) => runtime.state().stopped.capture);
+  const problem = stopped.find((error) => error !== undefined);
+  if (rollback.kind === "unavailable") return `unavailable (${rollback.why.join("; ")})`;
+  return problem === undefined ? "stream" : `unavailable (${reasonOf(problem)})`;
+}
+
+/**
+ * The lanes that lead back stand by at the other side: connected, and carrying nothing before the mark of a generation
+ * that is committed (C7). Does nothing where they are there, or where there is no way back.
+ */
+export async function standBy(move: Move, signal: AbortSignal): Promise<void> {
+  const { details, lanes, context } = move;
+  if (details.rollback.kind !== "stream" || lanes.with("standby").length > 0) return;
+  const direction = opposite(move.way);
+  const made = await lanes.create(direction, context.journal.move.generation, "leads back", signal);
+  await move.setDetails((now) => ({ lanes: { ...now.lanes, ...noted(made, "standby") } }));
+  await lanes.open();
+}
+
+/** The gate's condition: a mark that is written at the other side comes back through every lane that stands by there. */
+export async function judgeWayBack(move: Move, signal: AbortSignal): Promise<Omit<GateCondition, "name">> {
+  const { rollback } = move.details;
+  if (rollback.kind === "unavailable") {
+    return { verdict: "absent", value: `unavailable (${rollback.why.join("; ")})`, limit: null };
+  }
+  const limit = "connected";
+  const lanes = move.lanes.with("standby");
+  if (lanes.length < move.lanes.active.length) {
+    return { verdict: "no", value: "capture of the way back is not connected yet", limit };
+  }
+  const within = AbortSignal.any([signal, AbortSignal.timeout(ECHO_TIMEOUT_MS)]);
+  const echoes = await Promise.all(lanes.map(({ runtime }) => runtime.echo(within)));
+  return { verdict: "yes", value: `stream: a mark came back in ${Math.max(...echoes).toFixed(1)} ms`, limit };
+}
+
+/** C7: from these marks on the tenant's writes at its new home are carried back, once the generation is committed. */
+export async function markBeginnings(move: Move, generation: number, signal: AbortSignal): Promise<BeginMarks> {
+  const marks: Record<string, string> = {};
+  await Promise.all(
+    move.lanes.with("standby").map(async ({ source, store, runtime }) => {
+      const nonce = randomBytes(16).toString("hex");
+      runtime.beginAt({ generation, nonce });
+      await store.pair.sourceControl.insertBeginMark(source.lane, { generation, nonce }, signal);
+      marks[source.lane] = nonce;
+    }),
+  );
+  return marks;
+}
+
+/**
+ * COMMITTED stands: the lanes that stood by carry from their marks on, those that carried are watched, and those that were
+ * watched until now have served. May be repeated: a crash anywhere goes on from the outcome.
+ */
+export async function switchLanes(
+  move: Move,
+  switched: { readonly direction: Direction; readonly generation: number; readonly marks: BeginMarks },
+): Promise<void> {
+  const { direction, generation, marks } = switched;
+  const { lanes } = move;
+  const way = (each: OpenLane) => each.direction === direction;
+  const notes: Record<string, LaneNote> = {};
+  const served: OpenLane[] = [];
+  for (const lane of lanes.all) {
+    const nonce = marks[lane.source.lane];
+    if (nonce !== undefined) notes[lane.source.lane] = { role: "active", begins: { generation, nonce } };
+    else if (way(lane) && lanes.roleOf(lane) !== "standby")
+      notes[lane.source.lane] = { ...noteOf(move, lane), role: "watched" };
+    else served.push(lane);
+  }
+  const lives = { side: destination(direction), generation } as const;
+  await move.setDetails({ lanes: notes, lives });
+  await lanes.drop(served);
+}
+
+/** What the new home needs once the lanes are switched. */
+export function startCarrying(move: Move): void {
+  for (const { runtime, source } of move.lanes.active) {
+    const begins = move.details.lanes[source.lane]?.begins;
+    if (begins) runtime.beginAt(begins);
+    runtime.carry();
+  }
+}
+
+/** An attempt that was aborted behind its mark: lanes that may have begun there are thrown away, and others stand by. */
+export async function standByAgain(move: Move, signal: AbortSignal): Promise<void> {
+  const used = move.lanes.with("standby");
+  await move.lanes.drop(used);
+  await move.setDetails((now) => ({
+    lanes: Object.fromEntries(Object.entries(now.lanes).filter(([, { role }]) => role !== "standby")),
+  }));
+  await standBy(move, signal);
+}
+
+/** As COMMITTED keeps them on either side, for a process that did not write it. */
+export function marksIn(rows: Outcomes, generation: number): BeginMarks {
+  const row = rows.get(generation);
+  const kept = (row?.home ?? row?.target)?.facts["marks"] ?? {};
+  return Object.fromEntries(
+    Object.entries(kept as JsonObject).flatMap(([lane, nonce]) => (typeof nonce === "string" ? [[lane, nonce]] : [])),
+  );
+}
+
+function noteOf(move: Move, { source }: OpenLane): LaneNote {
+  return move.details.lanes[source.lane] ?? { role: "active", begins: null };
+}
+
+export function noted(lanes: readonly string[], role: LaneNote["role"]): Readonly<Record<string, LaneNote>> {
+  return Object.fromEntries(lanes.map((lane) => [lane, { role, begins: null }]));
+}
