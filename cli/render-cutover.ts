@@ -45,13 +45,32 @@ export function cutoverExit({ outcome }: CutoverResult): ExitCode {
 }
 
 export function cutoverLines(result: CutoverResult): string[] {
-  const steps = result.steps.map((step) => `  ${step.tookMs.toFixed(1).padStart(9)} ms  ${step.step}`);
   return [
     `${result.status.move}: ${HEADLINE[result.outcome]}`,
     ...(result.reason === null ? [] : [`  ${result.reason}`]),
     ...gateLines(result.gate),
-    ...steps,
+    ...pauseLines(result),
     ...(result.pauseMs === null ? [] : [`  pause ${result.pauseMs.toFixed(1)} ms`]),
     `  verification: ${result.status.verification}; rollback: ${result.status.rollback}`,
   ];
+}
+
+/** Before: what is predicted and how that is known. Afterwards: what it took, beside what was predicted. */
+function pauseLines({ steps, predicted, outcome }: CutoverResult): string[] {
+  if (outcome === "would-run" && predicted.length > 0) {
+    const total = predicted.reduce((sum, { ms }) => sum + ms, 0);
+    return [
+      "  predicted pause:",
+      ...predicted.map(({ step, ms, how }) => `  ${ms.toFixed(1).padStart(9)} ms  ${step.padEnd(12)} ${how}`),
+      `  ${total.toFixed(1).padStart(9)} ms  in all`,
+    ];
+  }
+  const known = new Map(predicted.map(({ step, ms }) => [step, ms]));
+  return steps.map(({ step, tookMs }) => {
+    const before = known.get(step);
+    // A step that came again was predicted once.
+    known.delete(step);
+    const predictedMs = before === undefined ? "" : ` (predicted ${before.toFixed(1)} ms)`;
+    return `  ${tookMs.toFixed(1).padStart(9)} ms  ${step}${predictedMs}`;
+  });
 }

@@ -88,6 +88,7 @@ const laneStatus = z.object({
 });
 
 const stepTime = z.object({ step: z.string(), startedMs: z.number(), tookMs: z.number() });
+const predicted = z.array(z.object({ step: z.string(), ms: z.number(), how: z.string() }));
 const attempt = z.object({
   generation: z.int(),
   direction: z.enum(["forward", "reverse"]),
@@ -95,6 +96,7 @@ const attempt = z.object({
   step: z.string(),
   reason: z.string().nullable(),
   steps: z.array(stepTime),
+  predicted,
   decidedIn: z.enum(["home", "target"]),
 });
 
@@ -145,6 +147,7 @@ const cutoverResult = z.object({
   generation: z.int().nullable(),
   gate: z.array(gate),
   steps: z.array(stepTime),
+  predicted,
   pauseMs: z.number().nullable(),
   reason: z.string().nullable(),
   status,

@@ -18,6 +18,27 @@ export type Drained = {
   readonly lastChangeSeq: number;
 };
 
+/** A row that was written behind S1, though the tenant was fenced. */
+export type Slipped = {
+  readonly lane: string;
+  readonly table: string;
+  readonly key: string;
+  /** The source's name of its transaction, its time there, and the session that wrote it where the source tells. */
+  readonly transaction: string;
+  readonly committedAtMs: number;
+  readonly session: number | null;
+};
+
+/** What proves that nothing came between S1 and S2: one writer of the log saw both, and no change in between. */
+export type Proof = {
+  readonly lane: string;
+  readonly epoch: number;
+  readonly s1: number;
+  readonly s2: number;
+  /** The newest entry with a change; below s1. */
+  readonly lastChange: number;
+};
+
 /** One lane as a cutover sees it. */
 export interface AttemptLane {
   readonly lane: string;
@@ -29,6 +50,8 @@ export interface AttemptLane {
   verify(behind: Drained, signal: AbortSignal): Promise<readonly string[]>;
   /** Changes held behind the seal. */
   held(): number;
+  /** What was written behind S1, by name. */
+  slipped(): readonly Slipped[];
   /** Lifts the seal: what was held is carried after all. */
   release(): void;
   /** C5: the commit point is passed; the lane is closed in the target and only watched from here on. */
@@ -60,6 +83,10 @@ export type AttemptOptions = {
   readonly onStep: (event: StepEvent) => void;
   /** Something is tried again while the tenant waits: an alarm. */
   readonly onHeld: (step: StepName, error: Error) => void;
+  /** A write slipped in between S1 and S2: durable before anything is done about it. */
+  readonly onSlipped: (rows: readonly Slipped[]) => Promise<void>;
+  /** What is done about it: drained again, or the attempt is aborted. */
+  readonly slipPolicy: "drain-again" | "abort";
   /** Durable before the next thing happens: COMMITTED stands on both sides. */
   readonly onCommitted: (targets: readonly AcknowledgedTarget[], marks: BeginMarks) => Promise<void>;
 };
@@ -72,6 +99,8 @@ export type AttemptResult = {
   /** Of that, waiting for adapters, and the grace. */
   readonly adapterMs: number;
   readonly repeats: number;
+  /** Empty where the attempt did not come so far. */
+  readonly proof: readonly Proof[];
   /** A mark of this generation may stand at the new home. */
   readonly isMarked: boolean;
   readonly decidedIn: DecidedIn;
@@ -92,6 +121,7 @@ export class Attempt {
   #repeats = 0;
   #targets: readonly AcknowledgedTarget[] = [];
   #marks: BeginMarks = {};
+  #proof: readonly Proof[] = [];
   #isMarked = false;
 
   constructor(options: AttemptOptions) {
@@ -169,12 +199,16 @@ export class Attempt {
         if (differing.length > 0) {
           throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
         }
+        this.#proof = this.#proofOf(first, second);
         this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
         return;
       }
+      const slipped = this.#options.lanes.flatMap((lane) => lane.slipped());
+      await this.#options.onSlipped(slipped);
       // What came between has been, or will now be, carried: drain again and prove again.
       for (const lane of this.#options.lanes) lane.release();
-      if (++this.#repeats > REPEATS) throw new DrayError("FENCE_LEAKS", { generation, repeats: REPEATS });
+      const limit = this.#options.slipPolicy === "abort" ? 0 : REPEATS;
+      if (++this.#repeats > limit) throw new DrayError("FENCE_LEAKS", { generation, repeats: limit, rows: slipped });
     }
   }
 
@@ -201,6 +235,14 @@ export class Attempt {
       const s2 = second[i];
       if (s1 === undefined || s2 === undefined) return false;
       return s1.epoch === s2.place.header.epoch && s2.lastChangeSeq < s1.seq && lane.held() === 0;
+    });
+  }
+
+  #proofOf(first: readonly Drained[], second: readonly Drained[]): readonly Proof[] {
+    return this.#options.lanes.map(({ lane }, i) => {
+      const [s1, s2] = [first[i] as Drained, second[i] as Drained];
+      const { epoch, seq } = s2.place.header;
+      return { lane, epoch, s1: s1.place.header.seq, s2: seq, lastChange: s2.lastChangeSeq };
     });
   }
 
@@ -275,6 +317,7 @@ export class Attempt {
       adapterMs: fencing.adapterMs + fencing.graceMs,
       repeats: this.#repeats,
       isMarked: this.#isMarked,
+      proof: this.#proof,
       error,
     };
   }

@@ -5,9 +5,10 @@ import { candidateStates, confirmTargets } from "./confirm-targets.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
-import { closedConditions, evaluateGate } from "./gate.ts";
+import { closedConditions, evaluateGate, evaluateVerification } from "./gate.ts";
 import type { AttemptNote, Move } from "./move.ts";
-import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent } from "./move-service.ts";
+import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent, PredictedStep } from "./move-service.ts";
+import { beside, predictPause } from "./prediction.ts";
 import { blockersOf, commitPoint, homeOf, lanesOf, quiesceAll, recheck, requireLivesAt } from "./switch-parts.ts";
 import type { StepName } from "./timeline.ts";
 import { judgeWayBack, markBeginnings, startCarrying, switchLanes } from "./way-back.ts";
@@ -48,27 +49,52 @@ export async function runCutover(
       skipped: move.details.skipped.filter(({ tables }) => tables.length > 0).map(({ seq }) => seq),
       blockers: (signal) => blockersOf(move, direction, signal),
       recheck: (signal) => recheck(move, direction, signal),
-      acceptUnverified: request.acceptUnverified,
       to: direction === "forward" ? to : from,
       candidates: (withinMs, signal) => candidateStates(move, direction, withinMs, signal),
       wayBack: (signal) => judgeWayBack(move, signal),
     },
     forward,
   );
-  onEvent({ type: "gate", gate });
-  const closed = closedConditions(gate);
-  const nothing = { generation: null, gate, steps: [], pauseMs: null };
+  const { predicted, condition } = await predictedWithin(move, direction, fencing, maxPauseMs, gate, forward);
+  const { acceptUnverified } = request;
+  const verification = await evaluateVerification(move.lanes.runtimes, { maxPauseMs, acceptUnverified }, forward);
+  const asked = [...gate, ...condition, ...verification];
+  onEvent({ type: "gate", gate: asked });
+  const closed = closedConditions(asked);
+  const nothing = { generation: null, gate: asked, steps: [], predicted, pauseMs: null };
   if (closed.length > 0) {
     const reason = closed.map(({ name, value }) => `${name}: ${value}`).join("; ");
     return { ...nothing, outcome: "refused", reason };
   }
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
-  await noteAccepted(move, gate, by);
+  await noteAccepted(move, asked, by);
   const generation = await takeGeneration(move, direction, fencing, by, forward);
   const verify = request.acceptUnverified ? "accepted" : "compared";
   const plan = { direction, generation, maxPauseMs, verify } as const;
   const attempt = await openAttempt(move, fencing, plan, onEvent, forward);
-  return await finish(move, plan, gate, await withPriority(move, () => attempt.run(forward)));
+  return await finish(move, plan, { gate: asked, predicted }, await withPriority(move, () => attempt.run(forward)));
+}
+
+/** C11: asked where nothing else stands in the way, for measuring takes the target's time. */
+async function predictedWithin(
+  move: Move,
+  direction: Direction,
+  fencing: Fencing,
+  maxPauseMs: number,
+  gate: readonly GateCondition[],
+  signal: AbortSignal,
+): Promise<{ readonly predicted: readonly PredictedStep[]; readonly condition: readonly GateCondition[] }> {
+  if (closedConditions(gate).length > 0) return { predicted: [], condition: [] };
+  const name = "predicted pause";
+  const limit = `${maxPauseMs} ms`;
+  try {
+    const { steps, totalMs } = await predictPause(move, direction, fencing, signal);
+    const verdict = totalMs <= maxPauseMs ? "yes" : "no";
+    return { predicted: steps, condition: [{ name, verdict, value: `${totalMs.toFixed(0)} ms`, limit }] };
+  } catch (error) {
+    signal.throwIfAborted();
+    return { predicted: [], condition: [{ name, verdict: "unknown", value: reasonOf(error), limit }] };
+  }
 }
 
 /** What a person answers for stands in every later line about the move. */
@@ -99,7 +125,7 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
   const attempt = await openAttempt(move, fencing, plan, () => {}, signal, note);
   const result = await attempt.recover(signal);
   move.run();
-  return await finish(move, plan, [], result);
+  return await finish(move, plan, { gate: [], predicted: note?.predicted ?? [] }, result);
 }
 
 /** C2: 1 + the highest that the control store, both sides' outcomes or any adapter knows; journalled before the fence. */
@@ -152,6 +178,11 @@ async function openAttempt(
     prepare: (each) => markBeginnings(move, generation, each),
     confirmTargets: (sealed, each) =>
       confirmTargets(move, direction, sealed, (error) => onHeld("confirm", error), each),
+    onSlipped: async (rows) => {
+      context.logger.warn({ move: move.name, generation, rows }, "writes came through the fence behind S1");
+      await move.note("fence-leak", { generation, rows: rows.map((row) => ({ ...row })) }, "server");
+    },
+    slipPolicy: context.journal.move.manifest.cutover.onSlip,
     homeUuid,
     routePatienceMs: context.settings.routePatienceMs,
     clock: context.clock,
@@ -170,7 +201,7 @@ async function openAttempt(
 async function finish(
   move: Move,
   plan: Plan,
-  gate: readonly GateCondition[],
+  { gate, predicted }: { readonly gate: readonly GateCondition[]; readonly predicted: readonly PredictedStep[] },
   result: AttemptResult,
 ): Promise<RunResult> {
   const { generation } = plan;
@@ -182,9 +213,11 @@ async function finish(
     pauseMs: Math.round(result.pauseMs),
     adapterMs: Math.round(result.adapterMs),
     repeats: result.repeats,
+    proof: result.proof.map((each) => ({ ...each })),
     decidedIn: result.decidedIn,
     reason,
     steps: result.steps.map(({ step, startedMs, tookMs }) => ({ step, startedMs, tookMs })),
+    predicted: beside(predicted, result.steps).map((each) => ({ ...each })),
   };
   const committed = result.outcome !== "aborted";
   const note = {
@@ -193,6 +226,7 @@ async function finish(
     step: result.steps.at(-1)?.step ?? "gate",
     reason,
     steps: result.steps,
+    predicted,
     decidedIn: result.decidedIn,
     pauseMs: result.pauseMs,
     adapterMs: result.adapterMs,
@@ -215,7 +249,8 @@ async function finish(
     await move.advance("ambiguous", facts, "server");
   }
   logger.info({ move: move.name, ...facts, code }, `cutover ${generation}: ${result.outcome}`);
-  return { outcome: result.outcome, generation, gate, steps: result.steps, pauseMs: result.pauseMs, reason };
+  const { outcome, steps, pauseMs } = result;
+  return { outcome, generation, gate, steps, predicted, pauseMs, reason };
 }
 
 function running({ generation, direction }: Plan, homeUuid: string): AttemptNote {
@@ -226,6 +261,7 @@ function running({ generation, direction }: Plan, homeUuid: string): AttemptNote
     step: "fence",
     reason: null,
     steps: [],
+    predicted: [],
     decidedIn: "home",
     homeUuid,
     pauseMs: null,

@@ -20,6 +20,9 @@ export type FencingOptions = TenantRef & {
   readonly clock: Clock;
 };
 
+type AnswerTime = { readonly ms: number; readonly expires: boolean };
+export type AnswerTimes = { readonly fences: readonly AnswerTime[]; readonly routes: readonly AnswerTime[] };
+
 const LEAST_LIFE_MS = 60_000;
 
 /** What a fence, pin or route that did not hold says; the attempt is aborted (C, on failure). */
@@ -125,6 +128,24 @@ export class Fencing {
   async highestGeneration(signal: AbortSignal): Promise<number> {
     const { fences, routes } = this.#options;
     return Math.max(0, ...(await this.#read([...fences, ...routes], signal)).map(({ generation }) => generation));
+  }
+
+  /** How long each far side takes to answer, by reading it so often; the middle one counts. */
+  async answerTimes(times: number, signal: AbortSignal): Promise<AnswerTimes> {
+    const { clock, fences, routes, move, tenant } = this.#options;
+    const timed = async (adapter: Pick<FenceAdapter, "name" | "read">) => {
+      const took: number[] = [];
+      for (let i = 0; i < times; i++) {
+        const beganMs = clock.monotonicMs();
+        await adapter.read({ move, tenant }, signal);
+        took.push(clock.monotonicMs() - beganMs);
+      }
+      return took.toSorted((a, b) => a - b)[Math.floor(times / 2)] ?? 0;
+    };
+    const found: { fences: AnswerTime[]; routes: AnswerTime[] } = { fences: [], routes: [] };
+    for (const each of fences) found.fences.push({ ms: await timed(each), expires: each.expiry === "self" });
+    for (const each of routes) found.routes.push({ ms: await timed(each), expires: false });
+    return found;
   }
 
   /** The generations of the fences that hold the tenant now; 0 of one that knows none. */

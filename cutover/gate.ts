@@ -17,8 +17,6 @@ export type GateOptions = {
   readonly maxPauseMs: number;
   /** Seqs that were passed over and whose tables have not been copied again (A8). */
   readonly skipped: readonly number[];
-  /** A person answers for what is not verified. */
-  readonly acceptUnverified: boolean;
   /** Transactions of the source that write covered tables now (C11). */
   readonly blockers: (signal: AbortSignal) => Promise<readonly Blocker[]>;
   /** The checks of preflight that can go wrong while a move runs. */
@@ -74,16 +72,38 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
     );
   }
   await judge("rollback", "connected", () => options.wayBack(signal));
-  for (const lane of options.lanes) {
+  return conditions;
+}
+
+/**
+ * The last of it, asked by itself: dirty keys are compared now, so that what is dirty when the fence comes down is what
+ * changed since this moment (V2).
+ */
+export async function evaluateVerification(
+  lanes: readonly LaneRuntime[],
+  options: { readonly maxPauseMs: number; readonly acceptUnverified: boolean },
+  signal: AbortSignal,
+): Promise<readonly GateCondition[]> {
+  const conditions: GateCondition[] = [];
+  for (const lane of lanes) {
     const name = `${lane.lane} verification`;
-    // Last, so that what is dirty when the fence comes down is what changed since this moment.
-    await judge(name, null, () => judgeVerification(lane, { budgetMs: options.maxPauseMs / 4 }, signal));
-    const judged = conditions.at(-1);
-    if (options.acceptUnverified && judged?.name === name && judged.verdict !== "yes") {
-      conditions.splice(-1, 1, { ...judged, verdict: "accepted" });
-    }
+    const judged = await judgeLane(lane, options.maxPauseMs / 4, signal);
+    const isAccepted = options.acceptUnverified && judged.verdict !== "yes";
+    conditions.push({ name, ...judged, ...(isAccepted && { verdict: "accepted" as const }) });
   }
   return conditions;
+}
+
+async function judgeLane(lane: LaneRuntime, budgetMs: number, signal: AbortSignal): Promise<Judged> {
+  if (streaming(lane).verdict !== "yes") {
+    return { verdict: "unknown", value: "not compared: the lane does not stream", limit: null };
+  }
+  try {
+    return await judgeVerification(lane, { budgetMs }, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    return { verdict: "unknown", value: reasonOf(error), limit: null };
+  }
 }
 
 /** Empty: the gate is open. */

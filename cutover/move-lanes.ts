@@ -231,10 +231,10 @@ export class MoveLanes {
 
   async #onStray(source: LaneSource, store: MoveStore, stray: Stray): Promise<void> {
     const { alarms, journal } = this.#context;
-    const { transaction, changes } = stray;
+    const { transaction, changes, committedAtMs, session } = stray;
     const keys = changes.slice(0, 10).map((change) => `${change.table} ${store.pair.describeKey(source, change)}`);
     const message = `the source took a write of the tenant behind the fence: ${keys.join(", ")} in ${transaction}`;
-    const facts = { lane: source.lane, transaction, changes: changes.length, keys };
+    const facts = { lane: source.lane, transaction, committedAtMs, session, changes: changes.length, keys };
     await alarms.raise(journal.move.name, "STRAY_WRITE", message, facts);
   }
 }

@@ -125,6 +125,7 @@ export type AttemptStatus = {
   readonly step: string;
   readonly reason: string | null;
   readonly steps: readonly StepTime[];
+  readonly predicted: readonly PredictedStep[];
   /** target: another server answered at the home's address than at the first fence call (C1). */
   readonly decidedIn: "home" | "target";
 };
@@ -163,6 +164,9 @@ export type GateCondition = {
   readonly limit: string | null;
 };
 
+/** C10: how long a step will hold the tenant, and how that is known. */
+export type PredictedStep = { readonly step: string; readonly ms: number; readonly how: string };
+
 export type CutoverRequest = {
   readonly dryRun: boolean;
   readonly maxLagSeconds: number | null;
@@ -177,6 +181,8 @@ export type CutoverResult = {
   readonly generation: number | null;
   readonly gate: readonly GateCondition[];
   readonly steps: readonly StepTime[];
+  /** As measured right before the fence; empty where the gate was closed. */
+  readonly predicted: readonly PredictedStep[];
   /** First fence call sent to last routing answer received; null where nothing was fenced. */
   readonly pauseMs: number | null;
   readonly reason: string | null;

@@ -7,7 +7,7 @@ import type { JsonObject, NewMove } from "./control-store.ts";
 import { type Direction, type Side, wayFrom } from "./direction.ts";
 import type { MoveContext } from "./move-context.ts";
 import { type LaneNote, MoveLanes } from "./move-lanes.ts";
-import type { StepTime } from "./move-service.ts";
+import type { PredictedStep, StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
 import { TargetWatch } from "./target-watch.ts";
@@ -47,6 +47,7 @@ export type AttemptNote = {
   readonly step: string;
   readonly reason: string | null;
   readonly steps: readonly StepTime[];
+  readonly predicted: readonly PredictedStep[];
   readonly decidedIn: DecidedIn;
   readonly homeUuid: string;
   readonly pauseMs: number | null;

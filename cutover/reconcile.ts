@@ -26,6 +26,7 @@ export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promi
       step: "fence",
       reason: "found after a restart",
       steps: [],
+      predicted: [],
       decidedIn: "home",
       homeUuid: identity.uuid,
       pauseMs: null,

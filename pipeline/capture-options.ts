@@ -54,6 +54,7 @@ export type Begin = { readonly generation: number; readonly nonce: string };
 export type Stray = {
   readonly transaction: string;
   readonly committedAtMs: number;
+  readonly session: number | null;
   readonly changes: readonly Change[];
 };
 

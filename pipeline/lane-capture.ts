@@ -1,4 +1,4 @@
-import type { Begin, CaptureState, LaneCaptureOptions, MarkPlace } from "./capture-options.ts";
+import type { Begin, CaptureState, LaneCaptureOptions, MarkPlace, Stray } from "./capture-options.ts";
 import {
   type Coverage,
   CoverageIndex,
@@ -22,6 +22,9 @@ import type { Window, WindowScope } from "./window.ts";
 
 /** While watching, one heartbeat in so many is kept, to move the place where a restart would begin. */
 const WATCH_KEEPS_ONE_IN = 240;
+/** Transactions, and rows of each, that are told by name where something came through a fence. */
+const NOTED = 20;
+const NO_ROW = new Uint8Array();
 
 /**
  * One lane's capture: takes what the source's stream says, in its order, keeps what coverage wants, closes the windows of
@@ -46,6 +49,7 @@ export class LaneCapture {
   #isAhead: boolean;
   #begins: Begin | null;
   #heartbeats = 0;
+  #sinceSentinel: Stray[] = [];
   #lastChangeSeq = 0;
   readonly #carried: Record<string, { insert: number; update: number; delete: number }> = {};
 
@@ -158,6 +162,11 @@ export class LaneCapture {
     return (this.#held ?? []).reduce((sum, event) => sum + event.changes.length, 0);
   }
 
+  /** What came behind the last sentinel, carried or held; the first of it, where it is much. */
+  get sinceSentinel(): readonly Stray[] {
+    return this.#sinceSentinel;
+  }
+
   /** The seal is lifted: what was held goes into the log, in order, and nothing is lost. */
   release(): void {
     const held = this.#held ?? [];
@@ -251,14 +260,16 @@ export class LaneCapture {
       this.#log.add(change);
       this.#count(change);
     }
+    this.#note(event);
     this.#log.reached(event.position, event.committedAtMs);
     this.#log.endSlice(event.endsTransaction);
   }
 
   async #takeStray(event: SourceEvent & { type: "changes" }): Promise<void> {
     if (this.#held !== null) this.#held.push(event);
-    const { transaction, committedAtMs, changes } = event;
-    await this.#options.onStray({ transaction, committedAtMs, changes });
+    this.#note(event);
+    const { transaction, committedAtMs, session, changes } = event;
+    await this.#options.onStray({ transaction, committedAtMs, session, changes });
     // Released meanwhile: `release` has taken it.
     if (this.#watching) this.#log.reached(event.position, event.committedAtMs);
   }
@@ -278,6 +289,8 @@ export class LaneCapture {
   }
 
   #appendMark(mark: Mark): void {
+    // What comes behind S1 must be told by name (C).
+    if (mark.kind === "sentinel") this.#sinceSentinel = [];
     const carried = structuredClone(this.#carried);
     void this.#log.mark(mark).then(
       (appended) => {
@@ -296,6 +309,12 @@ export class LaneCapture {
     this.#isAhead = false;
     this.#log.resetCoverage({ ...this.#log.coverage, begun: begins.generation });
     this.#appendMark(mark);
+  }
+
+  #note({ transaction, committedAtMs, session, changes }: SourceEvent & { readonly type: "changes" }): void {
+    if (this.#sinceSentinel.length >= NOTED) return;
+    const some = changes.slice(0, NOTED).map((change) => ({ ...change, row: NO_ROW }));
+    this.#sinceSentinel.push({ transaction, committedAtMs, session, changes: some });
   }
 
   #count(change: Change): void {

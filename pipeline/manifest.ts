@@ -25,6 +25,8 @@ export type Manifest = {
     readonly maxLagSeconds: number;
     /** Null: 1 s plus the grace plus the adapters' timeouts (C11). */
     readonly maxPauseMs: number | null;
+    /** What is done where a write slips in between S1 and S2: drained and proven again, or the attempt is aborted. */
+    readonly onSlip: "drain-again" | "abort";
     /** How many heartbeats in a row the lag must stay below the limit. */
     readonly heartbeats: number;
   };
@@ -125,6 +127,10 @@ const cutover = z.strictObject({
     .positive()
     .optional()
     .describe("The whole pause at most; where absent 1,000 plus the grace plus the adapters' timeouts"),
+  on_slip: z
+    .enum(["drain-again", "abort"])
+    .default("drain-again")
+    .describe("A write came through the fence between the two drains: carry it and prove again, or abort the attempt"),
   heartbeats: z.int().min(1).max(100).default(4).describe("Heartbeats in a row that the lag must stay below the limit"),
 });
 
@@ -177,6 +183,7 @@ export const manifestFile = z
       cutover: {
         maxLagSeconds: file.cutover.max_lag_s,
         maxPauseMs: file.cutover.max_pause_ms ?? null,
+        onSlip: file.cutover.on_slip,
         heartbeats: file.cutover.heartbeats,
       },
     }),

@@ -36,6 +36,8 @@ export type SourceEvent =
       readonly endsTransaction: boolean;
       /** The source's name of the transaction (a GTID), for alarms and errors. */
       readonly transaction: string;
+      /** The source's number of the session that wrote it; null where the stream does not tell. */
+      readonly session: number | null;
     }
   | {
       readonly type: "mark";

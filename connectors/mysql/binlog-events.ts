@@ -116,6 +116,8 @@ function uuidText(bytes: Buffer, at: number): string {
 }
 
 export type QueryEvent = {
+  /** The server's number of the session that ran it, as the processlist has it. */
+  readonly session: number;
   /** The session's default schema. */
   readonly schema: string;
   readonly text: string;
@@ -135,6 +137,7 @@ export function readQuery({ bytes, start, end, type }: BinlogEvent): QueryEvent 
   const schemaAt = status + statusLength;
   const textAt = schemaAt + schemaLength + 1;
   return {
+    session: bytes.readUInt32LE(start),
     schema: bytes.toString("utf8", schemaAt, schemaAt + schemaLength),
     text: bytes.toString("utf8", textAt, end),
     ...readStatus(bytes, status, schemaAt),

@@ -16,6 +16,8 @@ export type OpenTransaction = {
   readonly serverUuid: string;
   /** Rows events read so far, foreign ones too. */
   readonly ordinal: number;
+  /** The session that wrote it, where the server says so. */
+  readonly session: number | null;
   /** Of unknown outcome until its XA PREPARE has said more: nothing of it is given out before (M7). */
   readonly isXa: boolean;
 };
@@ -176,6 +178,7 @@ export class LaneCursor {
       bytes,
       endsTransaction,
       transaction: gtidText(transaction.gtid),
+      session: transaction.session,
     });
   }
 }

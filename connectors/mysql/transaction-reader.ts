@@ -33,6 +33,7 @@ type Transaction = {
   serverUuid: string;
   ordinal: number;
   isXa: boolean;
+  session: number | null;
   /** C7: the move whose applier wrote this, by its first rows event. */
   appliedMove: string | null;
   /** The first rows event was an INSERT into dray.applied. */
@@ -140,6 +141,7 @@ export class TransactionReader {
       serverUuid: this.#options.serverUuid,
       ordinal: 0,
       isXa: false,
+      session: null,
       appliedMove: null,
       isApplied: false,
       hasDrayRow: false,
@@ -229,6 +231,8 @@ export class TransactionReader {
     this.#options.plainTables?.saw(found, query.text);
     switch (found.kind) {
       case "begin":
+        if (this.#open) this.#open.session = query.session;
+        return;
       case "nothing":
       case "xa-other":
         return;

@@ -15,7 +15,7 @@ import type { Throttle } from "../../pipeline/throttle.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import type { ApplierState } from "../../sinks/applier-options.ts";
 import type { Sink } from "../../sinks/sink.ts";
-import type { AttemptLane, Drained } from "../attempt.ts";
+import type { AttemptLane, Drained, Slipped } from "../attempt.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
 import type { LostBody } from "./lost-body.ts";
@@ -140,6 +140,12 @@ export class LaneRuntime implements AttemptLane {
     });
   }
 
+  /** By the capture that is open now. */
+  get changesCarried(): number {
+    const carried = this.#capture.capture?.state().carried ?? {};
+    return Object.values(carried).reduce((sum, each) => sum + each.insert + each.update + each.delete, 0);
+  }
+
   get verification(): VerifyHalf {
     return this.#verify;
   }
@@ -258,6 +264,19 @@ export class LaneRuntime implements AttemptLane {
     return this.#capture.capture?.heldChanges ?? 0;
   }
 
+  slipped(): readonly Slipped[] {
+    return (this.#capture.capture?.sinceSentinel ?? []).flatMap(({ transaction, committedAtMs, session, changes }) =>
+      changes.map(({ table, key }) => ({
+        lane: this.lane,
+        table,
+        key: this.describeKey(table, key),
+        transaction,
+        committedAtMs,
+        session,
+      })),
+    );
+  }
+
   release(): void {
     const held = this.held();
     this.#capture.release();
@@ -283,6 +302,13 @@ export class LaneRuntime implements AttemptLane {
     const beganMs = clock.monotonicMs();
     await capture.mark("sentinel", signal);
     return clock.monotonicMs() - beganMs;
+  }
+
+  /** Commits a mark where the lane in standby reads; resolves once it is durable there. */
+  async writeMark(signal: AbortSignal): Promise<void> {
+    const { connector, source } = this.#options;
+    const capture = await this.#capture.wait(signal);
+    await connector.mark(source.lane, capture.state().epoch, "low", signal);
   }
 
   async close(signal: AbortSignal): Promise<void> {

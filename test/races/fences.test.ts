@@ -21,14 +21,16 @@ describeWithMysql("C3, C4: a fence that cannot be trusted", ({ a, b }) => {
   let draySchema = "";
   let onProbe: (name: ProbeName) => Promise<void> | void = () => {};
 
-  async function streamingMove(): Promise<void> {
+  async function streamingMove(cutover: object = {}): Promise<void> {
     const homes = { acme: "a", ACME: "a", delta: "b" } as const;
     world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 60, workers: 2 });
     const installation = world.installation();
     draySchema = installation.draySchema;
     onProbe = () => {};
     const config = world.config(installation);
-    driver = await LocalDriver.open({ config, manifest: world.manifest(), probe: (name) => onProbe(name) });
+    const limits = { heartbeats: 2, max_lag_s: 2, max_pause_ms: 15_000, ...cutover };
+    const manifest = world.manifest({ cutover: limits });
+    driver = await LocalDriver.open({ config, manifest, probe: (name) => onProbe(name) });
     await driver.start(TENANT);
     await phase(driver, "streaming");
   }
@@ -148,6 +150,29 @@ describeWithMysql("C3, C4: a fence that cannot be trusted", ({ a, b }) => {
     expect(moved.steps.filter(({ step }) => step === "drain")).toHaveLength(3);
     await expectMoved();
     expect(await countRows(world, "b", TENANT)).toBe(60 * 4 + 1 + 2);
+    const journal = await driver.dray.service.journal("it", 0);
+    const [connection] = await world.admin.a.query("SELECT CONNECTION_ID() AS id");
+    const session = Number((connection as { id: number }[])[0]?.id);
+    const leaks = journal.filter(({ event }) => event === "fence-leak");
+    expect(leaks.map(({ facts }) => facts["rows"])).toEqual([
+      [expect.objectContaining({ table: `${world.schema}.documents`, key: "code=slip-2", session })],
+      [expect.objectContaining({ table: `${world.schema}.documents`, key: "code=slip-1", session })],
+    ]);
+    const proof = journal.find(({ event }) => event === "routed")?.facts["proof"];
+    expect(proof).toMatchObject([{ lane: "it.db.f1", s1: expect.any(Number), s2: expect.any(Number) }]);
+  });
+
+  test("C: where the manifest says so, the first write that slips in aborts the attempt", async () => {
+    await streamingMove({ on_slip: "abort" });
+    let slips = 1;
+    onProbe = async (name) => {
+      if (name === "cutover.after-s1" && slips > 0) await slipIn(slips--);
+    };
+    const leaking = await cutoverOnceOpen(driver);
+    expect(leaking).toMatchObject({ outcome: "aborted", reason: expect.stringContaining("code=slip-1") });
+    await expectBackHome();
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await expectMoved();
   });
 
   test("C: a liar that goes on aborts the attempt, and nothing of it is lost", async () => {

@@ -35,7 +35,14 @@ class HandStream implements StreamSource, LaneFeed {
   write(key: string): void {
     const change = { table: "s.t", op: "insert" as const, key: Buffer.from(key), row: Buffer.from(`row ${key}`) };
     const bytes = 20;
-    const rest = { position: this.#place(), committedAtMs: 1, bytes, endsTransaction: true, transaction: `t ${key}` };
+    const rest = {
+      position: this.#place(),
+      committedAtMs: 1,
+      bytes,
+      endsTransaction: true,
+      transaction: `t ${key}`,
+      session: null,
+    };
     this.deliver({ type: "changes", changes: [change], ...rest });
   }
 

@@ -112,6 +112,7 @@ export class MemoryService implements MoveService {
       generation: request.dryRun ? null : 1,
       gate: [{ name: "lag", verdict: "yes", value: "0.004 s", limit: "1 s" }],
       steps: [{ step: "fence", startedMs: 0, tookMs: 4.25 }],
+      predicted: [{ step: "fence", ms: 5, how: "measured" }],
       pauseMs: request.dryRun ? null : 12.5,
       reason: null,
       status,

@@ -4,7 +4,14 @@ import { classifyQuery } from "../../connectors/mysql/query-classifier.ts";
 import { sqlWords, statementHead } from "../../connectors/mysql/sql-words.ts";
 
 function query(text: string, more: Partial<QueryEvent> = {}): QueryEvent {
-  const base = { schema: "app", updatedSchemas: ["app"], ansiQuotes: false, noBackslashEscapes: false, charset: 255 };
+  const base = {
+    session: 7,
+    schema: "app",
+    updatedSchemas: ["app"],
+    ansiQuotes: false,
+    noBackslashEscapes: false,
+    charset: 255,
+  };
   return { ...base, text, ...more };
 }
 

@@ -65,6 +65,7 @@ test("C1: an attempt that was decided in the target says so", () => {
     step: "unfence",
     reason: "PIN_FAILED",
     steps: [],
+    predicted: [],
     decidedIn: "target",
   } as const;
   const lines = statusLines({ ...blank, attempt });

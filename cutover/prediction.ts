@@ -1,0 +1,95 @@
+import type { Clock } from "../pipeline/clock.ts";
+import type { Direction } from "./direction.ts";
+import type { Fencing } from "./fencing.ts";
+import type { Move } from "./move.ts";
+import type { PredictedStep } from "./move-service.ts";
+import { blockersOf, homeOf } from "./switch-parts.ts";
+import type { Step, StepName } from "./timeline.ts";
+
+/** Asked so often, and the middle one counts: one answer may be the first over a cold connection. */
+const TIMES = 3;
+/** Behind the fence nobody else of the tenant is at work, and adapters' answers are their own to predict. */
+const STEPS: readonly StepName[] = [
+  ...(["fence", "quiesce", "drain", "verify", "prepare", "pin", "drain-again", "confirm", "commit", "route"] as const),
+];
+
+export type Prediction = {
+  readonly steps: readonly PredictedStep[];
+  readonly totalMs: number;
+};
+
+/**
+ * What the pause will take by step, and how each is known: what can be done without a fence is done now and timed (C10).
+ * Adapters are read, as each of their calls is one answer of the same far side.
+ */
+export async function predictPause(
+  move: Move,
+  direction: Direction,
+  fencing: Fencing,
+  signal: AbortSignal,
+): Promise<Prediction> {
+  const { clock } = move.context;
+  const { pair } = homeOf(move, direction);
+  const lanes = move.lanes.active;
+  const timed = (work: () => Promise<unknown>) => middleOf(clock, work);
+  const before = changesCarried(move);
+  const beganMs = clock.monotonicMs();
+  const sentinelMs = await timed(() => Promise.all(lanes.map(({ runtime }) => runtime.drain(signal))));
+  const lookMs = await timed(() => blockersOf(move, direction, signal));
+  const homeMs = await timed(() => pair.sourceControl.outcomes.readOutcomes(move.name, signal));
+  const targetMs = await timed(() => pair.targetControl.outcomes.readOutcomes(move.name, signal));
+  const historyMs = await timed(() => pair.targetControl.history.acknowledged([], signal));
+  const standby = move.lanes.with("standby");
+  const writeMs =
+    standby.length === 0 ? 0 : await timed(() => Promise.all(standby.map(({ runtime }) => runtime.writeMark(signal))));
+  const adapters = await fencing.answerTimes(TIMES, signal);
+  const fenceMs = adapters.fences.reduce((sum, { ms }) => sum + ms, 0);
+  const pinMs = adapters.fences.filter(({ expires }) => expires).reduce((sum, { ms }) => sum + ms, 0);
+  const routeMs = adapters.routes.reduce((sum, { ms }) => sum + ms, 0);
+  // Dirty keys are compared right before the fence: those of the time until it holds are left.
+  const perMs = (changesCarried(move) - before) / Math.max(1, clock.monotonicMs() - beganMs);
+  const keys = Math.ceil(perMs * (fenceMs + fencing.graceMs + sentinelMs));
+  const verifyMs = Math.max(0, ...lanes.map(({ runtime }) => runtime.verification.predictFencedMs(keys)));
+  const known: Readonly<Partial<Record<StepName, Omit<PredictedStep, "step">>>> = {
+    fence: { ms: fenceMs + fencing.graceMs, how: `the fences' measured answers, and ${fencing.graceMs} ms of grace` },
+    quiesce: { ms: lookMs, how: "one look at the source's transactions, measured" },
+    drain: { ms: sentinelMs, how: "a mark to the target and back, measured" },
+    verify: { ms: verifyMs, how: `about ${keys} keys will be dirty, at the pace of the last comparison` },
+    prepare: { ms: writeMs, how: standby.length === 0 ? "no way back" : "a mark written at the new home, measured" },
+    pin: { ms: pinMs, how: "the measured answers of fences that end by themselves" },
+    "drain-again": { ms: sentinelMs, how: "a mark to the target and back, measured" },
+    confirm: { ms: historyMs, how: "what the target has executed, asked and timed" },
+    commit: { ms: homeMs + targetMs + writeMs, how: "dray.cutover of both sides read, and a durable write, measured" },
+    route: { ms: routeMs, how: "the routes' measured answers" },
+  };
+  const steps = STEPS.flatMap((step) => {
+    const one = known[step];
+    return one === undefined ? [] : [{ step, ...one }];
+  });
+  return { steps, totalMs: steps.reduce((sum, { ms }) => sum + ms, 0) };
+}
+
+function changesCarried(move: Move): number {
+  return move.lanes.active.reduce((sum, { runtime }) => sum + runtime.changesCarried, 0);
+}
+
+/** Predicted and actual side by side, steps that came more than once summed up. */
+export function beside(
+  prediction: readonly PredictedStep[],
+  steps: readonly Step[],
+): readonly { readonly step: string; readonly predictedMs: number; readonly actualMs: number; readonly how: string }[] {
+  return prediction.map(({ step, ms, how }) => {
+    const actualMs = steps.filter((each) => each.step === step).reduce((sum, { tookMs }) => sum + tookMs, 0);
+    return { step, predictedMs: ms, actualMs, how };
+  });
+}
+
+async function middleOf(clock: Clock, work: () => Promise<unknown>): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < TIMES; i++) {
+    const beganMs = clock.monotonicMs();
+    await work();
+    times.push(clock.monotonicMs() - beganMs);
+  }
+  return times.toSorted((a, b) => a - b)[Math.floor(TIMES / 2)] ?? 0;
+}
