@@ -57,9 +57,11 @@ async function removeCopied(move: Move, by: string, signal: AbortSignal): Promis
     await withBackoff(() => store.pair.removeCopied(source, onRows, signal), { signal, onRetry });
   }
   logger.info({ move: move.name, rows: removed }, "the copied rows are removed");
-  await move.lanes.dropAll();
-  await move.setDetails({ problem: null });
-  await move.advance("aborted", { rows: removed }, by);
+  await move.lanes.alone(async () => {
+    await move.lanes.dropAll();
+    await move.setDetails({ problem: null, lanes: {} });
+    await move.advance("aborted", { rows: removed }, by);
+  });
 }
 
 /**
@@ -74,9 +76,11 @@ export async function closeMove(move: Move, by: string): Promise<readonly string
     await move.context.alarms.clear(move.name, code as ErrorCode);
   }
   const sql = lanesOf(move, "forward").flatMap(({ source, store }) => store.pair.removalSql(source));
-  await move.lanes.dropAll();
-  await move.setDetails({ problem: null });
-  await move.advance("close", {}, by);
+  await move.lanes.alone(async () => {
+    await move.lanes.dropAll();
+    await move.setDetails({ problem: null, lanes: {} });
+    await move.advance("close", {}, by);
+  });
   return sql;
 }
 

@@ -58,10 +58,18 @@ export class MoveLanes {
   readonly #context: MoveContext;
   readonly #events: LaneEvents;
   readonly #lanes: OpenLane[] = [];
+  #alone: Promise<unknown> = Promise.resolve();
 
   constructor(context: MoveContext, events: LaneEvents) {
     this.#context = context;
     this.#events = events;
+  }
+
+  /** Lanes are made and thrown away by one at a time: what comes later finds what the earlier one left. */
+  alone<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#alone.then(work);
+    this.#alone = done.catch(() => {});
+    return done;
   }
 
   get all(): readonly OpenLane[] {

@@ -54,8 +54,8 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-/** Phases in which lanes that lead back stand by. */
-const STANDS_BY: ReadonlySet<Phase> = new Set<Phase>(["streaming", "watching", "rolled-back"]);
+const STAND_BY_AGAIN_MS = 500;
+const STAND_BY_AGAIN_MOST_MS = 60_000;
 
 const BLANK: MoveDetails = {
   skipped: [],
@@ -82,6 +82,7 @@ export class Move {
   #steps: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
+  #standbyFailures = 0;
   readonly #targetWatch = new TargetWatch(this);
 
   constructor(context: MoveContext) {
@@ -235,11 +236,13 @@ export class Move {
     await this.lanes.stop("every table is copied again");
     const former = this.lanes.active;
     for (const { store, source } of former) await store.pair.targetControl.closeLane(source.lane, signal);
-    await this.lanes.drop(former);
-    await this.lanes.create(this.way, generation, { firstPass: generation }, signal);
-    await this.solved();
-    await this.setDetails({ skipped: [], recopying: [], recopied: [] });
-    await this.lanes.open();
+    await this.lanes.alone(async () => {
+      await this.lanes.drop(former);
+      await this.lanes.create(this.way, generation, { firstPass: generation }, signal);
+      await this.solved();
+      await this.setDetails({ skipped: [], recopying: [], recopied: [] });
+      await this.lanes.open();
+    });
     this.lanes.start();
     if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
   }
@@ -272,7 +275,6 @@ export class Move {
 
   /** The way back is made ready beside everything else; the gate waits for it. */
   standBy(): void {
-    if (!STANDS_BY.has(this.phase)) return;
     this.#inBackground(() => standBy(this, this.#life.signal));
   }
 
@@ -297,7 +299,13 @@ export class Move {
 
   /** A lane that was dropped meanwhile, as by a recopy, fails nobody. */
   async #laneFailed(lane: LaneId, error: unknown): Promise<void> {
-    if (this.lanes.all.some(({ source }) => source.lane === lane)) await this.#failed(error);
+    const failed = this.lanes.all.find(({ source }) => source.lane === lane);
+    if (failed === undefined) return;
+    if (this.lanes.roleOf(failed) !== "standby") return await this.#failed(error);
+    // It has nothing to lose: another one takes its place, and until then the gate says why there is no way back.
+    const waitMs = Math.min(STAND_BY_AGAIN_MS * 2 ** this.#standbyFailures++, STAND_BY_AGAIN_MOST_MS);
+    await this.context.clock.sleep(waitMs, this.#life.signal);
+    await standByAgain(this, this.#life.signal);
   }
 
   async #failed(error: unknown): Promise<void> {

@@ -7,6 +7,7 @@ import { type Direction, destination, opposite } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { LaneNote, OpenLane } from "./move-lanes.ts";
 import type { GateCondition } from "./move-service.ts";
+import type { Phase } from "./phases.ts";
 
 /** Whether the tenant can be brought back without losing what it wrote meanwhile (C8), as preflight found it. */
 export type Rollback = { readonly kind: "stream" } | { readonly kind: "unavailable"; readonly why: readonly string[] };
@@ -15,6 +16,8 @@ export type Rollback = { readonly kind: "stream" } | { readonly kind: "unavailab
 export type BeginMarks = Readonly<Record<string, string>>;
 
 const ECHO_TIMEOUT_MS = 10_000;
+/** Phases in which lanes that lead back stand by. */
+const STANDS_BY: ReadonlySet<Phase> = new Set<Phase>(["streaming", "watching", "rolled-back"]);
 
 /** What the checks of the way back found: each of its errors is a reason why there is none. */
 export function rollbackFrom(findings: readonly Finding[]): Rollback {
@@ -47,8 +50,10 @@ export function wayBackFindings(findings: readonly Finding[]): readonly Finding[
 /** For every line about the move. */
 export function rollbackWords(move: Move): string {
   const { rollback } = move.details;
-  const stopped = move.lanes.with("standby").map(({ runtime }) => runtime.state().stopped.capture);
-  const problem = stopped.find((error) => error !== undefined);
+  // Where the tenant has left, the lanes that carry are the way back.
+  const lanes = move.details.lives.side === "to" ? move.lanes.active : move.lanes.with("standby");
+  const states = lanes.map(({ runtime }) => runtime.state().stopped);
+  const problem = states.map(({ capture, apply }) => capture ?? apply).find((error) => error !== undefined);
   if (rollback.kind === "unavailable") return `unavailable (${rollback.why.join("; ")})`;
   return problem === undefined ? "stream" : `unavailable (${reasonOf(problem)})`;
 }
@@ -58,12 +63,27 @@ export function rollbackWords(move: Move): string {
  * that is committed (C7). Does nothing where they are there, or where there is no way back.
  */
 export async function standBy(move: Move, signal: AbortSignal): Promise<void> {
-  const { details, lanes, context } = move;
-  if (details.rollback.kind !== "stream" || lanes.with("standby").length > 0) return;
-  const direction = opposite(move.way);
-  const made = await lanes.create(direction, context.journal.move.generation, "leads back", signal);
-  await move.setDetails((now) => ({ lanes: { ...now.lanes, ...noted(made, "standby") } }));
-  await lanes.open();
+  await move.lanes.alone(async () => {
+    const { details, lanes, context } = move;
+    if (!STANDS_BY.has(move.phase) || details.rollback.kind !== "stream" || lanes.with("standby").length > 0) return;
+    const direction = opposite(move.way);
+    // Numbered by a generation of its own: a lane that was thrown away must not come back under its name.
+    const generation = await context.journal.raiseGeneration(0);
+    const made = await lanes.create(direction, generation, "leads back", signal);
+    await move.setDetails((now) => ({ lanes: { ...now.lanes, ...noted(made, "standby") } }));
+    await lanes.open();
+  });
+}
+
+/** Those that stand by are thrown away, as they may have begun at a mark that was aborted, or have stopped for good. */
+export async function standByAgain(move: Move, signal: AbortSignal): Promise<void> {
+  await move.lanes.alone(async () => {
+    await move.lanes.drop(move.lanes.with("standby"));
+    await move.setDetails((now) => ({
+      lanes: Object.fromEntries(Object.entries(now.lanes).filter(([, { role }]) => role !== "standby")),
+    }));
+  });
+  await standBy(move, signal);
 }
 
 /** The gate's condition: a mark that is written at the other side comes back through every lane that stands by there. */
@@ -118,7 +138,7 @@ export async function switchLanes(
   }
   const lives = { side: destination(direction), generation } as const;
   await move.setDetails({ lanes: notes, lives });
-  await lanes.drop(served);
+  await lanes.alone(() => lanes.drop(served));
 }
 
 /** What the new home needs once the lanes are switched. */
@@ -128,16 +148,6 @@ export function startCarrying(move: Move): void {
     if (begins) runtime.beginAt(begins);
     runtime.carry();
   }
-}
-
-/** An attempt that was aborted behind its mark: lanes that may have begun there are thrown away, and others stand by. */
-export async function standByAgain(move: Move, signal: AbortSignal): Promise<void> {
-  const used = move.lanes.with("standby");
-  await move.lanes.drop(used);
-  await move.setDetails((now) => ({
-    lanes: Object.fromEntries(Object.entries(now.lanes).filter(([, { role }]) => role !== "standby")),
-  }));
-  await standBy(move, signal);
 }
 
 /** As COMMITTED keeps them on either side, for a process that did not write it. */
