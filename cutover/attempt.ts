@@ -148,7 +148,8 @@ export class Attempt {
 
   /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
   async #drainAll(drain: (lane: AttemptLane) => Promise<Drained>, signal: AbortSignal): Promise<readonly Drained[]> {
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    const { clock } = this.#options;
+    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock };
     return await Promise.all(this.#options.lanes.map((lane) => withBackoff(() => drain(lane), options)));
   }
 
@@ -232,7 +233,8 @@ export class Attempt {
   }
 
   #patiently(step: StepName, signal: AbortSignal): BackoffOptions {
-    return { signal, onRetry: (error) => this.#options.onHeld(step, error), maxMs: 1_000 };
+    const { clock, onHeld } = this.#options;
+    return { signal, onRetry: (error) => onHeld(step, error), maxMs: 1_000, clock };
   }
 
   #held(error: Error): void {

@@ -1,4 +1,5 @@
 import { withBackoff } from "../pipeline/backoff.ts";
+import type { Clock } from "../pipeline/clock.ts";
 import { isDrayError } from "../pipeline/errors.ts";
 import type { Outcome, OutcomeDraft, OutcomeResult, OutcomeRow, OutcomeStore } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
@@ -9,6 +10,7 @@ export type CommitPointOptions = {
   readonly home: OutcomeStore;
   /** `dray.cutover` of the home store's target: no routing before COMMITTED has won here too. */
   readonly target: OutcomeStore;
+  readonly clock: Clock;
   readonly probe: Probe;
   /** Outcomes up to this generation are those of earlier moves of the same name, and are not looked at. */
   readonly earlier: number;
@@ -115,7 +117,8 @@ export class CommitPoint {
   }
 
   #reading<T>(side: "home" | "target", signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-    return withBackoff(work, { signal, maxMs: 1_000, onRetry: (error) => this.#options.onHeld(side, error) });
+    const { clock, onHeld } = this.#options;
+    return withBackoff(work, { signal, maxMs: 1_000, clock, onRetry: (error) => onHeld(side, error) });
   }
 
   #byGeneration(atHome: readonly OutcomeRow[], atTarget: readonly OutcomeRow[]): Outcomes {

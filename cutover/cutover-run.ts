@@ -197,6 +197,7 @@ export function commitPoint(move: Move, onHeld: (side: "home" | "target", error:
     move: move.name,
     home: sourceControl.outcomes,
     target: targetControl.outcomes,
+    clock: move.context.clock,
     probe: move.context.probe,
     earlier: move.details.earlier,
     onHeld,
