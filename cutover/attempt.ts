@@ -4,7 +4,7 @@ import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { MarkPlace } from "../pipeline/lane-capture.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
-import type { CommitPoint, DecidedIn } from "./commit-point.ts";
+import { type CommitPoint, type DecidedIn, isCommitted } from "./commit-point.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
 
@@ -37,8 +37,8 @@ export type AttemptOptions = {
   readonly commitPoint: CommitPoint;
   /** Waits for the source's transactions that were writing when the fence came down. */
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
-  /** The home's server uuid, read now: before the first fence call. */
-  readonly homeUuid: string;
+  /** The home's server uuid, read before the first fence call; null where an attempt is recovered that nobody noted. */
+  readonly homeUuid: string | null;
   /** C11: from the first fence call to COMMITTED. */
   readonly maxPauseMs: number;
   /** How long routing may stay without a clear answer before a person is asked. */
@@ -118,9 +118,7 @@ export class Attempt {
   async recover(signal: AbortSignal): Promise<AttemptResult> {
     const { commitPoint, generation } = this.#options;
     const rows = (await commitPoint.read(signal)).get(generation);
-    if (rows?.home?.outcome === "COMMITTED" || rows?.target?.outcome === "COMMITTED") {
-      return await this.#decided(await this.#commit(signal), signal);
-    }
+    if (rows !== undefined && isCommitted(rows)) return await this.#decided(await this.#confirm(signal), signal);
     return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
   }
 
@@ -169,6 +167,11 @@ export class Attempt {
     return await this.#timeline.run("commit", () => commitPoint.commit({ generation, homeUuid, facts }, signal));
   }
 
+  async #confirm(signal: AbortSignal): Promise<Outcome> {
+    const { commitPoint, generation, homeUuid } = this.#options;
+    return await this.#timeline.run("commit", () => commitPoint.confirm({ generation, homeUuid, facts: {} }, signal));
+  }
+
   async #decided(outcome: Outcome, signal: AbortSignal): Promise<AttemptResult> {
     if (outcome === "COMMITTED") return await this.#forward(signal);
     const { generation } = this.#options;
@@ -205,7 +208,7 @@ export class Attempt {
     const facts = { step: this.#timeline.current, code: isDrayError(error) ? error.code : "INTERNAL" };
     const outcome = await commitPoint.abort({ generation, homeUuid, facts }, signal);
     // It had won after all; the target's row may still be missing, and no routing goes before it.
-    if (outcome === "COMMITTED") return await this.#decided(await this.#commit(signal), signal);
+    if (outcome === "COMMITTED") return await this.#decided(await this.#confirm(signal), signal);
     return await this.#unfence(error, signal);
   }
 

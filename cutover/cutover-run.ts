@@ -2,7 +2,7 @@ import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptResult } from "./attempt.ts";
-import { CommitPoint, type Outcomes } from "./commit-point.ts";
+import { CommitPoint, isCommitted, type Outcomes } from "./commit-point.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Fencing } from "./fencing.ts";
 import { closedConditions, evaluateGate } from "./gate.ts";
@@ -80,11 +80,14 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
 /** C2: 1 + the highest that the control store, both sides' outcomes or any adapter knows; journalled before the fence. */
 async function takeGeneration(move: Move, fencing: Fencing, by: string, signal: AbortSignal): Promise<number> {
   const { journal, probe } = move.context;
-  const outcomes = await commitPoint(move, () => {}).read(signal);
+  const point = commitPoint(move, () => {});
+  const outcomes = await point.read(signal);
   refuseCommitted(move, outcomes);
   const generation = await journal.raiseGeneration(
     Math.max(...outcomes.keys(), await fencing.highestGeneration(signal)),
   );
+  // A process that works on a copy of our memory may be about to commit a lower one, whose routes our fence would refuse.
+  await point.settle(generation - 1, outcomes, { by, because: generation }, signal);
   await move.advance("attempt", { generation }, by);
   await probe("cutover.attempt-journalled");
   return generation;
@@ -97,11 +100,13 @@ async function openAttempt(
   maxPauseMs: number,
   onEvent: (event: MoveEvent) => void,
   signal: AbortSignal,
-  note: AttemptNote | null = null,
+  note: AttemptNote | "new" | null = "new",
 ): Promise<Attempt> {
   const { context } = move;
   const { sourceControl } = home(move).pair;
-  const homeUuid = note?.homeUuid ?? (await sourceControl.outcomes.serverIdentity(signal)).uuid;
+  // Of an attempt that is recovered, which server was the home is what its note says, or nobody knows it (C1).
+  const homeUuid =
+    note === "new" ? (await sourceControl.outcomes.serverIdentity(signal)).uuid : (note?.homeUuid ?? null);
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
   await move.setDetails({ attempt: running(generation, homeUuid) });
   const onHeld = (step: StepName, error: Error) => {
@@ -149,7 +154,7 @@ async function finish(
   };
   const committed = result.outcome !== "aborted";
   const note = {
-    ...running(generation, move.details.attempt?.homeUuid ?? ""),
+    ...running(generation, move.details.attempt?.homeUuid ?? null),
     outcome: committed ? ("committed" as const) : ("aborted" as const),
     step: result.steps.at(-1)?.step ?? "gate",
     reason,
@@ -177,7 +182,7 @@ async function finish(
   return { outcome: result.outcome, generation, gate, steps: result.steps, pauseMs: result.pauseMs, reason };
 }
 
-function running(generation: number, homeUuid: string): AttemptNote {
+function running(generation: number, homeUuid: string | null): AttemptNote {
   return {
     generation,
     outcome: "running",
@@ -206,8 +211,8 @@ export function commitPoint(move: Move, onHeld: (side: "home" | "target", error:
 
 /** C2: whatever this process remembers, a move that COMMITTED goes forward only. */
 export function refuseCommitted(move: Move, outcomes: Outcomes): void {
-  for (const [generation, { home, target }] of outcomes) {
-    if (home?.outcome !== "COMMITTED" && target?.outcome !== "COMMITTED") continue;
+  for (const [generation, rows] of outcomes) {
+    if (!isCommitted(rows)) continue;
     throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
   }
 }

@@ -1,36 +1,48 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
+import { type CommitPoint, isCommitted } from "./commit-point.ts";
 import { commitPoint, refuseCommitted } from "./cutover-run.ts";
+import type { Fencing } from "./fencing.ts";
 import type { Move } from "./move.ts";
 
 /**
- * `dray abort`: ends a move before its commit point. ABORTED for a new generation and for every lower one without an
- * outcome comes first (C1), then adapters are unfenced with the new one so that they refuse the lower, then the lane is
- * closed in the target, and only then are the copied rows removed. Each part may be repeated: a crash goes on from here.
+ * `dray abort`: ends a move before its commit point. The lanes are closed in the target first, so that no attempt of
+ * anybody drains any more; then ABORTED for a new generation and for every lower one without an outcome (C1), also those
+ * that had drained before; then adapters are unfenced with the new one so that they refuse the lower, and only then are
+ * the copied rows removed. Each part may be repeated: a crash goes on from here.
  */
 export async function abortMove(move: Move, by: string, signal: AbortSignal): Promise<void> {
   move.require("abort");
   const { context } = move;
-  const { journal, probe } = context;
   // Killed inside `start`, there may be no dray schema yet, and the outcome needs one.
   if (move.lanes.all.length === 0) await context.install(signal);
   const point = commitPoint(move, (side, error) => warn(move, `dray.cutover of the ${side}`, error));
-  const outcomes = await point.read(signal);
-  refuseCommitted(move, outcomes);
   const fencing = context.fencing();
-  const highest = Math.max(0, ...outcomes.keys(), await fencing.highestGeneration(signal));
-  const generation = await journal.raiseGeneration(highest);
-  await move.advance("abort", { generation }, by);
+  await move.advance("abort", { generation: (await raise(move, point, fencing, signal)).generation }, by);
   await move.lanes.stop("the move is aborted");
-  const homeUuid = await homeNow(move, signal);
-  for (let each = move.details.earlier + 1; each <= generation; each++) {
-    if (outcomes.get(each)?.home) continue;
-    const outcome = await point.abort({ generation: each, homeUuid, facts: { by } }, signal);
-    if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation: each });
-  }
-  await probe("abort.after-outcome");
+  await closeLanes(move, signal);
+  // Asked again: an attempt that had drained by then is known by its fence, if by nothing else.
+  const { generation, outcomes } = await raise(move, point, fencing, signal);
+  await point.settle(generation, outcomes, { by }, signal);
+  await context.probe("abort.after-outcome");
   await fencing.unfence(generation, signal, (error) => warn(move, "a fence", error));
   await removeCopied(move, by, signal);
+}
+
+/** A generation above all that is known. ALREADY_COMMITTED where one of them has committed. */
+async function raise(move: Move, point: CommitPoint, fencing: Fencing, signal: AbortSignal) {
+  const outcomes = await point.read(signal);
+  refuseCommitted(move, outcomes);
+  const highest = Math.max(0, ...outcomes.keys(), await fencing.highestGeneration(signal));
+  return { outcomes, generation: await move.context.journal.raiseGeneration(highest) };
+}
+
+async function closeLanes(move: Move, signal: AbortSignal): Promise<void> {
+  const onRetry = (error: Error) => warn(move, "the target", error);
+  for (const { source, store } of move.lanes.all) {
+    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
+    await move.context.probe("abort.after-close");
+  }
 }
 
 /** Goes on with an abort that a crash cut short; its outcomes are written again, which changes nothing. */
@@ -44,8 +56,6 @@ async function removeCopied(move: Move, by: string, signal: AbortSignal): Promis
   let removed = 0;
   for (const { source, store } of move.lanes.all) {
     const onRetry = (error: Error) => warn(move, "the target", error);
-    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
-    await probe("abort.after-close");
     const onRows = (rows: number) => {
       removed += rows;
       void probe("abort.after-cleanup-batch");
@@ -87,9 +97,7 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
   const generation = move.details.attempt?.generation ?? context.journal.move.generation;
   const point = commitPoint(move, () => {});
   const sides = await point.readOnce(signal);
-  const committed = [...sides.rows.values()].some(
-    ({ home, target }) => home?.outcome === "COMMITTED" || target?.outcome === "COMMITTED",
-  );
+  const committed = [...sides.rows.values()].some(isCommitted);
   if (owner === "to") {
     if (!committed) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
     for (const { runtime } of move.lanes.all) {
@@ -101,7 +109,8 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
     if (committed) throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     if (sides.unread.length > 0)
       throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    const outcome = await point.abort({ generation, homeUuid: await homeNow(move, signal), facts: { by } }, signal);
+    const homeUuid = move.details.attempt?.homeUuid ?? null;
+    const outcome = await point.abort({ generation, homeUuid, facts: { by } }, signal);
     if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     await context.fencing().unfence(generation, signal, (error) => warn(move, "a fence", error));
     for (const { runtime } of move.lanes.all) {
@@ -112,12 +121,6 @@ export async function resolveOwner(move: Move, owner: "from" | "to", by: string,
   await move.setDetails({ problem: null });
   for (const code of ["ROUTE_AMBIGUOUS", "CUTOVER_HELD"] as const) await context.alarms.clear(move.name, code);
   await move.advance(event, { generation, owner }, by);
-}
-
-async function homeNow(move: Move, signal: AbortSignal): Promise<string> {
-  const [home] = move.context.stores;
-  if (home === undefined) throw new Error(`${move.name} has no store`);
-  return (await home.pair.sourceControl.outcomes.serverIdentity(signal)).uuid;
 }
 
 function warn(move: Move, what: string, error: Error): void {

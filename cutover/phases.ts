@@ -83,6 +83,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     ambiguous: "failed",
     "resolved-from": "streaming",
     "resolved-to": "watching",
+    found: "cutting-over",
     abort: "aborting",
   },
   watching: { ...REFUSE_ALL, retry: "watching", close: "closed" },
@@ -105,7 +106,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     "resolved-from": "streaming",
     abort: "aborting",
   },
-  aborting: { ...REFUSE_ALL, abort: "aborting", aborted: "aborted" },
+  aborting: { ...REFUSE_ALL, found: "cutting-over", abort: "aborting", aborted: "aborted" },
   aborted: { ...REFUSE_ALL, close: "closed", "start-again": "planned" },
   closed: { ...REFUSE_ALL, "start-again": "planned" },
 };

@@ -8,10 +8,10 @@ import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
 import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
 import type { JournalEntry, NewMove } from "./control-store.ts";
-import { recoverCutover, retryRouting, runCutover } from "./cutover-run.ts";
+import { retryRouting, runCutover } from "./cutover-run.ts";
 import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
-import { abortMove, closeMove, recoverAbort, resolveOwner } from "./move-end.ts";
+import { abortMove, closeMove, resolveOwner } from "./move-end.ts";
 import { MoveLease } from "./move-lease.ts";
 import type {
   ActionResult,
@@ -33,13 +33,19 @@ import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
 import { allowed, type Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
-import { findUnknownAttempt } from "./reconcile.ts";
+import { findUnknownAttempt, recoverMove } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
 
 /** Kafka topics, file names and ASCII columns carry the name. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 /** Phases of a journal that may be older than the databases, as from a restored copy. */
-const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>(["copying", "streaming", "paused", "failed"]);
+const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>([
+  "copying",
+  "streaming",
+  "cutting-over",
+  "paused",
+  "failed",
+]);
 const RECONCILE_TIMEOUT_MS = 10_000;
 const SAMPLE_EVERY_MS = 1_000;
 const WATCH_EVERY_MS = 500;
@@ -319,11 +325,9 @@ export class DrayService implements MoveService {
 
   /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
   #recover(move: Move): void {
-    const recover = move.phase === "cutting-over" ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
-    if (recover === null) return;
     const { logger } = this.#parts;
     const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
-    const work = (signal: AbortSignal) => withBackoff<unknown>(() => recover(move, signal), { signal, onRetry });
+    const work = (signal: AbortSignal) => withBackoff(() => recoverMove(move, signal), { signal, onRetry });
     move
       .command("recovery", "server", () => this.#held(move, work))
       .catch((error: unknown) => {
