@@ -11,7 +11,7 @@ import { STORIES } from "./stories.ts";
  * - C5 and C7 are the lanes' and readers' own; here they are rules of the simulated lane, so that what is proved is that
  *   the protocol needs them, and their keeping is proved on real servers (test/contracts, test/races).
  * - C2's reading of both sides cannot be missed alone: whoever aborts asks by an INSERT, which meets what was not read.
- * - C6: a target never loses its outcomes here; nothing of the product asks its failover candidates yet.
+ * - A target never loses its outcomes here; nothing of the product asks its failover candidates yet.
  * - C9, C10: ids and times are no part of the protocol.
  * - Rollback takes no step of its own yet: the way back is the same Attempt with the roles swapped, and its lane is opened
  *   at the probe where `prepare` will stand.

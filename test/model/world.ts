@@ -300,7 +300,7 @@ export class World {
         found.push({ label: `${side.name} fails over${label}`, weight, run });
       };
       add("", this.#times("failovers", 0.1), []);
-      // What a target holds is acknowledged by those who may follow it (C6): only a home loses its own decisions.
+      // What a target holds is acknowledged by those who may follow it: only a home loses its own decisions.
       const newest = Math.max(0, ...side.outcomes.keys());
       const isShared = (this.#takers.get(newest)?.size ?? 0) > 1;
       if (newest > 0 && this.#homes.get(newest) === side.name && !isShared)
