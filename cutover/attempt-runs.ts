@@ -1,12 +1,12 @@
 import type { Logger } from "pino";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { type RunResult, recoverCutover, runCutover } from "./cutover-run.ts";
+import { type RunResult, runCutover } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
-import { recoverAbort } from "./move-end.ts";
 import type { CutoverRequest, MoveEvent } from "./move-service.ts";
 import { SWITCHING } from "./phases.ts";
+import { recoverMove } from "./reconcile.ts";
 
 export type AttemptRunsOptions = {
   readonly logger: Logger;
@@ -52,11 +52,10 @@ export class AttemptRuns {
 
   /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
   recover(move: Move): void {
-    const recover = SWITCHING.has(move.phase) ? recoverCutover : move.phase === "aborting" ? recoverAbort : null;
-    if (recover === null) return;
+    if (!SWITCHING.has(move.phase) && move.phase !== "aborting") return;
     const { logger, life } = this.#options;
     const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
-    const work = (signal: AbortSignal) => withBackoff<unknown>(() => recover(move, signal), { signal, onRetry });
+    const work = (signal: AbortSignal) => withBackoff(() => recoverMove(move, signal), { signal, onRetry });
     move
       .command("recovery", "server", () => this.#held(move, work))
       .catch((error: unknown) => {

@@ -5,7 +5,7 @@ import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
-import type { CommitPoint, DecidedIn } from "./commit-point.ts";
+import { type CommitPoint, type DecidedIn, isCommitted } from "./commit-point.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
@@ -72,8 +72,8 @@ export type AttemptOptions = {
   readonly prepare: (signal: AbortSignal) => Promise<BeginMarks>;
   /** C6: behind the proof; fails where a candidate does not have everything by the time the signal ends. */
   readonly confirmTargets: (sealed: readonly Drained[], signal: AbortSignal) => Promise<readonly AcknowledgedTarget[]>;
-  /** The home's server uuid, read now: before the first fence call. */
-  readonly homeUuid: string;
+  /** The home's server uuid, read before the first fence call; null where an attempt is recovered that nobody noted. */
+  readonly homeUuid: string | null;
   /** C11: from the first fence call to COMMITTED. */
   readonly maxPauseMs: number;
   /** How long routing may stay without a clear answer before a person is asked. */
@@ -167,11 +167,11 @@ export class Attempt {
   async recover(signal: AbortSignal): Promise<AttemptResult> {
     const { commitPoint, generation } = this.#options;
     const rows = (await commitPoint.read(signal)).get(generation);
-    if (rows?.home?.outcome === "COMMITTED" || rows?.target?.outcome === "COMMITTED") {
+    if (rows !== undefined && isCommitted(rows)) {
       const committed = new Map([[generation, rows]]);
       this.#targets = acknowledgedIn(committed);
       this.#marks = marksIn(committed, generation);
-      return await this.#decided(await this.#commit(signal), signal);
+      return await this.#decided(await this.#confirm(signal), signal);
     }
     return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
   }
@@ -214,7 +214,8 @@ export class Attempt {
 
   /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
   async #drainAll(drain: (lane: AttemptLane) => Promise<Drained>, signal: AbortSignal): Promise<readonly Drained[]> {
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    const { clock } = this.#options;
+    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock };
     return await Promise.all(this.#options.lanes.map((lane) => withBackoff(() => drain(lane), options)));
   }
 
@@ -248,9 +249,20 @@ export class Attempt {
 
   async #commit(signal: AbortSignal): Promise<Outcome> {
     const { commitPoint, generation, homeUuid } = this.#options;
-    const steps = this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) }));
-    const facts = { direction: this.#options.direction, steps, targets: this.#targets, marks: this.#marks };
+    const facts = this.#facts();
     return await this.#timeline.run("commit", () => commitPoint.commit({ generation, homeUuid, facts }, signal));
+  }
+
+  /** What a process that takes over must find with COMMITTED, on either side. */
+  #facts(): Readonly<Record<string, unknown>> {
+    const steps = this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) }));
+    return { direction: this.#options.direction, steps, targets: this.#targets, marks: this.#marks };
+  }
+
+  async #confirm(signal: AbortSignal): Promise<Outcome> {
+    const { commitPoint, generation, homeUuid } = this.#options;
+    const facts = this.#facts();
+    return await this.#timeline.run("commit", () => commitPoint.confirm({ generation, homeUuid, facts }, signal));
   }
 
   async #decided(outcome: Outcome, signal: AbortSignal): Promise<AttemptResult> {
@@ -293,7 +305,7 @@ export class Attempt {
     };
     const outcome = await commitPoint.abort({ generation, homeUuid, facts }, signal);
     // It had won after all; the target's row may still be missing, and no routing goes before it.
-    if (outcome === "COMMITTED") return await this.#decided(await this.#commit(signal), signal);
+    if (outcome === "COMMITTED") return await this.#decided(await this.#confirm(signal), signal);
     return await this.#unfence(error, signal);
   }
 
@@ -323,7 +335,8 @@ export class Attempt {
   }
 
   #patiently(step: StepName, signal: AbortSignal): BackoffOptions {
-    return { signal, onRetry: (error) => this.#options.onHeld(step, error), maxMs: 1_000 };
+    const { clock, onHeld } = this.#options;
+    return { signal, onRetry: (error) => onHeld(step, error), maxMs: 1_000, clock };
   }
 
   #held(error: Error): void {

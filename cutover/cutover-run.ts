@@ -137,11 +137,14 @@ async function takeGeneration(
   signal: AbortSignal,
 ): Promise<number> {
   const { journal, probe } = move.context;
-  const outcomes = await commitPoint(move, direction, () => {}).read(signal);
+  const point = commitPoint(move, direction, () => {});
+  const outcomes = await point.read(signal);
   requireLivesAt(move, move.details.lives.side, outcomes);
   const generation = await journal.raiseGeneration(
     Math.max(...outcomes.keys(), await fencing.highestGeneration(signal)),
   );
+  // A process that works on a copy of our memory may be about to commit a lower one, whose routes our fence would refuse.
+  await point.settle(generation - 1, outcomes, { by, because: generation }, signal);
   await move.advance(ATTEMPT[direction], { generation }, by);
   await probe("cutover.attempt-journalled");
   return generation;
@@ -153,12 +156,14 @@ async function openAttempt(
   plan: Plan,
   onEvent: (event: MoveEvent) => void,
   signal: AbortSignal,
-  note: AttemptNote | null = null,
+  note: AttemptNote | "new" | null = "new",
 ): Promise<Attempt> {
   const { context } = move;
   const { generation, direction, ...limits } = plan;
   const { sourceControl } = homeOf(move, direction).pair;
-  const homeUuid = note?.homeUuid ?? (await sourceControl.outcomes.serverIdentity(signal)).uuid;
+  // Of an attempt that is recovered, which server was the home is what its note says, or nobody knows it (C1).
+  const homeUuid =
+    note === "new" ? (await sourceControl.outcomes.serverIdentity(signal)).uuid : (note?.homeUuid ?? null);
   // Durable before the first fence call: a process that takes this over knows which server was the home (C1).
   await move.setDetails({ attempt: running(plan, homeUuid) });
   const onHeld = (step: StepName, error: Error) => {
@@ -221,7 +226,7 @@ async function finish(
   };
   const committed = result.outcome !== "aborted";
   const note = {
-    ...running(plan, move.details.attempt?.homeUuid ?? ""),
+    ...running(plan, move.details.attempt?.homeUuid ?? null),
     outcome: committed ? ("committed" as const) : ("aborted" as const),
     step: result.steps.at(-1)?.step ?? "gate",
     reason,
@@ -253,7 +258,7 @@ async function finish(
   return { outcome, generation, gate, steps, predicted, pauseMs, reason };
 }
 
-function running({ generation, direction }: Plan, homeUuid: string): AttemptNote {
+function running({ generation, direction }: Plan, homeUuid: string | null): AttemptNote {
   return {
     generation,
     direction,

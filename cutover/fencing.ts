@@ -191,7 +191,7 @@ export class Fencing {
         // Refused: a higher generation owns the fence by now, or this one is finished there already.
         if (outcome.kind === "unknown") throw new DrayError(code, { adapter, why: outcome.reason });
       },
-      { signal, onRetry, maxMs: 2_000 },
+      { signal, onRetry, maxMs: 2_000, clock: this.#options.clock },
     );
   }
 }

@@ -1,39 +1,51 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
 import { acknowledgedIn } from "./acknowledged.ts";
+import type { CommitPoint } from "./commit-point.ts";
 import { destination, type Side } from "./direction.ts";
+import type { Fencing } from "./fencing.ts";
 import type { Move } from "./move.ts";
-import { commitPoint, homeOf, lanesOf, livesBy, requireLivesAt } from "./switch-parts.ts";
+import { commitPoint, lanesOf, livesBy, requireLivesAt } from "./switch-parts.ts";
 import { marksIn, startCarrying, switchLanes } from "./way-back.ts";
 
 /**
- * `dray abort`: ends a move before its commit point. ABORTED for a new generation and for every lower one without an
- * outcome comes first (C1), then adapters are unfenced with the new one so that they refuse the lower, then the lane is
- * closed in the target, and only then are the copied rows removed. Each part may be repeated: a crash goes on from here.
+ * `dray abort`: ends a move before its commit point. The lanes are closed in the target first, so that no attempt of
+ * anybody drains any more; then ABORTED for a new generation and for every lower one without an outcome (C1), also those
+ * that had drained before; then adapters are unfenced with the new one so that they refuse the lower, and only then are
+ * the copied rows removed. Each part may be repeated: a crash goes on from here.
  */
 export async function abortMove(move: Move, by: string, signal: AbortSignal): Promise<void> {
   move.require("abort");
   const { context } = move;
-  const { journal, probe } = context;
   // Killed inside `start`, there may be no dray schema yet, and the outcome needs one.
   if (move.lanes.all.length === 0) await context.install(signal);
   const point = commitPoint(move, "forward", (side, error) => warn(move, `dray.cutover of the ${side}`, error));
-  const outcomes = await point.read(signal);
-  requireLivesAt(move, "from", outcomes);
   const fencing = context.fencing("forward");
-  const highest = Math.max(0, ...outcomes.keys(), await fencing.highestGeneration(signal));
-  const generation = await journal.raiseGeneration(highest);
-  await move.advance("abort", { generation }, by);
+  await move.advance("abort", { generation: (await raise(move, point, fencing, signal)).generation }, by);
   await move.lanes.stop("the move is aborted");
-  const homeUuid = await homeNow(move, signal);
-  for (let each = move.details.earlier + 1; each <= generation; each++) {
-    if (outcomes.get(each)?.home) continue;
-    const outcome = await point.abort({ generation: each, homeUuid, facts: { by } }, signal);
-    if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation: each });
-  }
-  await probe("abort.after-outcome");
+  await closeLanes(move, signal);
+  // Asked again: an attempt that had drained by then is known by its fence, if by nothing else.
+  const { generation, outcomes } = await raise(move, point, fencing, signal);
+  await point.settle(generation, outcomes, { by }, signal);
+  await context.probe("abort.after-outcome");
   await fencing.unfence(generation, signal, (error) => warn(move, "a fence", error));
   await removeCopied(move, by, signal);
+}
+
+/** A generation above all that is known. ALREADY_COMMITTED where one of them has committed. */
+async function raise(move: Move, point: CommitPoint, fencing: Fencing, signal: AbortSignal) {
+  const outcomes = await point.read(signal);
+  requireLivesAt(move, "from", outcomes);
+  const highest = Math.max(0, ...outcomes.keys(), await fencing.highestGeneration(signal));
+  return { outcomes, generation: await move.context.journal.raiseGeneration(highest) };
+}
+
+async function closeLanes(move: Move, signal: AbortSignal): Promise<void> {
+  const onRetry = (error: Error) => warn(move, "the target", error);
+  for (const { source, store } of lanesOf(move, "forward")) {
+    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
+    await move.context.probe("abort.after-close");
+  }
 }
 
 /** Goes on with an abort that a crash cut short; its outcomes are written again, which changes nothing. */
@@ -45,11 +57,8 @@ export async function recoverAbort(move: Move, signal: AbortSignal): Promise<voi
 async function removeCopied(move: Move, by: string, signal: AbortSignal): Promise<void> {
   const { probe, logger } = move.context;
   let removed = 0;
-  for (const { source, store, direction } of move.lanes.all) {
-    if (direction !== "forward") continue;
+  for (const { source, store } of lanesOf(move, "forward")) {
     const onRetry = (error: Error) => warn(move, "the target", error);
-    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
-    await probe("abort.after-close");
     const onRows = (rows: number) => {
       removed += rows;
       void probe("abort.after-cleanup-batch");
@@ -114,8 +123,7 @@ export async function resolveOwner(move: Move, owner: Side, by: string, signal: 
     if (lives.side !== owner) throw new DrayError("ALREADY_COMMITTED", { move: move.name, ...lives });
     if (sides.unread.length > 0)
       throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    const { outcomes } = homeOf(move, direction).pair.sourceControl;
-    const homeUuid = (await outcomes.serverIdentity(signal)).uuid;
+    const homeUuid = move.details.attempt?.homeUuid ?? null;
     const outcome = await point.abort({ generation, homeUuid, facts: { by, direction } }, signal);
     if (outcome === "COMMITTED") throw new DrayError("ALREADY_COMMITTED", { move: move.name, generation });
     await fencing.unfence(generation, signal, onRetry);
@@ -129,10 +137,6 @@ export async function resolveOwner(move: Move, owner: Side, by: string, signal: 
   for (const code of ["ROUTE_AMBIGUOUS", "CUTOVER_HELD"] as const) await context.alarms.clear(move.name, code);
   await move.advance(event, { generation, owner }, by);
   move.standBy();
-}
-
-async function homeNow(move: Move, signal: AbortSignal): Promise<string> {
-  return (await homeOf(move, "forward").pair.sourceControl.outcomes.serverIdentity(signal)).uuid;
 }
 
 function warn(move: Move, what: string, error: Error): void {

@@ -49,7 +49,8 @@ export type AttemptNote = {
   readonly steps: readonly StepTime[];
   readonly predicted: readonly PredictedStep[];
   readonly decidedIn: DecidedIn;
-  readonly homeUuid: string;
+  /** The server that was the home at the first fence call; null where the attempt was found, and nobody noted it. */
+  readonly homeUuid: string | null;
   readonly pauseMs: number | null;
   readonly adapterMs: number | null;
 };

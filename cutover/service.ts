@@ -46,6 +46,8 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
 const MAY_HIDE_AN_ATTEMPT: ReadonlySet<Phase> = new Set<Phase>([
   "copying",
   "streaming",
+  "cutting-over",
+  "rolling-back",
   "paused",
   "failed",
   "watching",

@@ -1,7 +1,7 @@
 import type { Blocker } from "../connectors/source-control.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import type { Finding } from "../pipeline/preflight.ts";
-import { CommitPoint, type Outcomes } from "./commit-point.ts";
+import { CommitPoint, isCommitted, type Outcomes } from "./commit-point.ts";
 import { type Direction, destination, type Side } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { MoveStore } from "./move-context.ts";
@@ -34,6 +34,7 @@ export function commitPoint(
     move: move.name,
     home: sourceControl.outcomes,
     target: targetControl.outcomes,
+    clock: move.context.clock,
     probe: move.context.probe,
     earlier: move.details.earlier,
     onHeld,
@@ -43,10 +44,10 @@ export function commitPoint(
 /** Where the outcomes say that the tenant lives: the highest COMMITTED decides. */
 export function livesBy(outcomes: Outcomes): { readonly side: Side; readonly generation: number } {
   let lives: { side: Side; generation: number } = { side: "from", generation: 0 };
-  for (const [generation, { home, target }] of outcomes) {
-    const row = [home, target].find((each) => each?.outcome === "COMMITTED");
-    if (row === undefined || generation < lives.generation) continue;
-    lives = { side: destination(row.facts["direction"] === "reverse" ? "reverse" : "forward"), generation };
+  for (const [generation, rows] of outcomes) {
+    if (!isCommitted(rows) || generation < lives.generation) continue;
+    const facts = (rows.home ?? rows.target)?.facts ?? {};
+    lives = { side: destination(facts["direction"] === "reverse" ? "reverse" : "forward"), generation };
   }
   return lives;
 }

@@ -1,5 +1,5 @@
 import pRetry from "p-retry";
-import type { Clock } from "./clock.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { DrayError, isDrayError } from "./errors.ts";
 
 export type BackoffOptions = {
@@ -8,6 +8,8 @@ export type BackoffOptions = {
   readonly onRetry: (error: Error, attempt: number) => void;
   readonly minMs?: number;
   readonly maxMs?: number;
+  /** What the waiting goes by; the system's where nobody says otherwise. */
+  readonly clock?: Clock;
 };
 
 /**
@@ -15,17 +17,17 @@ export type BackoffOptions = {
  * at once, for a permanent error is never tried again (A8). Gives up only by its signal.
  */
 export async function withBackoff<T>(work: (attempt: number) => Promise<T>, options: BackoffOptions): Promise<T> {
+  const { signal, minMs = 50, maxMs = 5_000, clock = systemClock } = options;
   try {
     return await pRetry((attempt) => work(attempt), {
       retries: Number.POSITIVE_INFINITY,
-      minTimeout: options.minMs ?? 50,
-      maxTimeout: options.maxMs ?? 5_000,
-      factor: 2,
-      randomize: true,
-      signal: options.signal,
-      shouldRetry: ({ error }) => isTransient(error) && !options.signal.aborted,
-      onFailedAttempt: ({ error, attemptNumber }) => {
-        if (isTransient(error)) options.onRetry(error, attemptNumber);
+      minTimeout: 0, // the library's own waiting knows no clock but the system's
+      signal,
+      shouldRetry: async ({ error, attemptNumber }) => {
+        if (!isTransient(error)) return false;
+        options.onRetry(error, attemptNumber);
+        await clock.sleep(Math.min((1 + Math.random()) * minMs * 2 ** (attemptNumber - 1), maxMs), signal);
+        return true;
       },
     });
   } catch (error) {

@@ -8,7 +8,7 @@ export type SourceFile = { readonly path: string; readonly text: string };
 const SKIPPED_FOLDERS = new Set(["node_modules", "dist", ".git", "dray-data"]);
 const MAX_LINES = 400;
 /** Kinds of tests, and what they are made of. A new folder here is a decision, not an accident. */
-const TEST_FOLDERS = /^test\/(unit|contracts|properties|crash|races|issues|memory|whole|setup|mutants)\//;
+const TEST_FOLDERS = /^test\/(unit|contracts|properties|crash|races|issues|memory|model|whole|setup|mutants)\//;
 const HELPER = /(\.contract\.ts|^test\/setup\/)/;
 
 /** Every breach of the rules of the house that neither compiler nor linter sees, one line each. */

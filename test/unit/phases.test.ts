@@ -24,7 +24,7 @@ describe("K1: the move's state machine", () => {
   });
 
   test("C1: behind COMMITTED nothing goes back by itself, and an abort is for moves before it", () => {
-    const behind = ["copied", "attempt-back", "found-back", "retry", "recopy", "skip", "close"];
+    const behind = ["copied", "attempt-back", "found-back", "found", "retry", "recopy", "skip", "close"];
     expect(allowed("watching")).toEqual(behind);
     for (const event of ["copied", "retry", "recopy", "skip"] as const)
       expect(next("watching", event)).toBe("watching");
