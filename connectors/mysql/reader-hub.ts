@@ -40,6 +40,11 @@ export class ReaderHub {
     return null;
   }
 
+  /** Resolves once a reader is connected: every lane's history has been checked on the server it reads (M6). */
+  async connected(signal: AbortSignal): Promise<void> {
+    while (this.serverUuid === null) await this.#environment.clock.sleep(CONNECT_POLL_MS, signal);
+  }
+
   /** Goes on behind a position. Whether the server can still serve it shows in the feed (M6). */
   resume(source: LaneSource, from: Position): LaneFeed {
     const lane = this.#newLane(source, parsePosition(from));

@@ -173,8 +173,11 @@ export class CaptureHalf {
     const both = AbortSignal.any([signal, stop.signal]);
     const { verify } = this.#options;
     const ride = (work: () => Promise<never>) => this.#carries.wait(both).then(work);
-    const riding = [ride(() => this.#copy(capture, both)), ride(() => verify.run(capture, both))];
-    const tasks = [capture.run(both), ...(mode === "watching" ? [forever(both)] : riding)];
+    const riding =
+      mode === "watching"
+        ? [forever(both)]
+        : [ride(() => this.#copy(capture, both)), ride(() => verify.run(capture, both))];
+    const tasks = [capture.run(both), ...riding];
     onOpened();
     ready(capture);
     try {

@@ -130,7 +130,7 @@ describeWithOwnServers("C1, C2, M2, M6: a cluster's address leads to another ser
 
   function expectUndisturbed(status: MoveStatus): void {
     expect(status).toMatchObject({ problem: null, alarms: [] });
-    expect(status.lanes.map(({ problem }) => problem)).toEqual([null]);
+    expect(status.lanes.filter(({ problem }) => problem !== null)).toEqual([]);
   }
 
   test("M6: source and target fail over while it copies and while it streams, with all their history", async () => {
