@@ -97,7 +97,7 @@ export class MysqlConnector implements Connector {
 
   async mark(scope: LaneId, epoch: number, kind: MarkKind, signal: AbortSignal): Promise<Mark> {
     // M6: a server whose history is not known to be ours may be one that replicates, and a row of ours would break that.
-    await this.#hub.connected(signal);
+    await this.#hub.connected(scope, signal);
     await this.#prepare(signal);
     return await this.#marks.commit({ scope, epoch, kind }, signal);
   }

@@ -1,5 +1,5 @@
 import type { LaneId, Position } from "../../pipeline/entry.ts";
-import type { DrayError } from "../../pipeline/errors.ts";
+import { DrayError } from "../../pipeline/errors.ts";
 import type { LaneFeed, LaneSource } from "../../pipeline/source.ts";
 import { LaneCursor } from "./lane-cursor.ts";
 import { FeedBuffer } from "./lane-feed.ts";
@@ -40,9 +40,17 @@ export class ReaderHub {
     return null;
   }
 
-  /** Resolves once a reader is connected: every lane's history has been checked on the server it reads (M6). */
-  async connected(signal: AbortSignal): Promise<void> {
-    while (this.serverUuid === null) await this.#environment.clock.sleep(CONNECT_POLL_MS, signal);
+  /**
+   * Resolves once a reader is connected: every lane's history has been checked on the server it reads (M6). Throws what
+   * has stopped this lane meanwhile.
+   */
+  async connected(lane: LaneId, signal: AbortSignal): Promise<void> {
+    while (this.serverUuid === null) {
+      const its = [...this.#readers.keys(), ...this.#queue].find(({ source }) => source.lane === lane);
+      if (its === undefined) throw new DrayError("MYSQL_TRANSIENT", { lane, message: "nobody reads this lane" });
+      if (its.feed.failure) throw its.feed.failure;
+      await this.#environment.clock.sleep(CONNECT_POLL_MS, signal);
+    }
   }
 
   /** Goes on behind a position. Whether the server can still serve it shows in the feed (M6). */
