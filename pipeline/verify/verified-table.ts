@@ -124,11 +124,13 @@ export class VerifiedTable {
     return { after, upTo };
   }
 
-  /** It was written anew, as by a repair: it is compared again as a whole. */
+  /** It was written anew, as by a repair: every range that may hold a part of it is compared again as a whole. */
   forget(span: Span): void {
-    for (const [i, range] of this.#ranges.entries()) {
-      if (sameBound(range.after, span.after) && sameBound(range.upTo, span.upTo)) this.#fallBack(i);
-    }
+    const exact = this.#ranges.findIndex(
+      ({ after, upTo }) => sameBound(after, span.after) && sameBound(upTo, span.upTo),
+    );
+    if (exact !== -1) return this.#fallBack(exact);
+    for (const [i, range] of this.#ranges.entries()) if (this.#mayOverlap(range, span)) this.#fallBack(i);
   }
 
   /** An entry of the log changed the row. */
@@ -266,6 +268,12 @@ export class VerifiedTable {
       else low = middle + 1;
     }
     return this.#ranges[low] as Range;
+  }
+
+  #mayOverlap({ after, upTo, endText }: Range, span: Span): boolean {
+    if (!this.#ordered) return true;
+    const begins = after === null || span.upTo === null || isBelow(this.#endText(after), this.#endText(span.upTo));
+    return begins && (upTo === null || span.after === null || isBelow(this.#endText(span.after), endText));
   }
 
   /** The place of a range that is exactly the span, cut out of the larger one that begins where it does. */

@@ -159,6 +159,24 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.ranges).toMatchObject([{ after: null, upTo: null, seq: null, due: true }]);
   });
 
+  test("a repair of another span than ours: every range that may hold a part of it is compared again", () => {
+    const table = covered([10, 20, 30]);
+    table.forget({ after: bound(10), upTo: bound(25) });
+    expect(table.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [1, false],
+      [null, true],
+      [null, true],
+      [4, false],
+    ]);
+    const unordered = new VerifiedTable({ id: "t", ordered: false, pass: 0 });
+    const first = { after: null, upTo: { values: ["m"], key: null } };
+    unordered.began(first, 1, []);
+    unordered.comparedRange(first, { ...NONE, seq: 1, keys: [] });
+    unordered.forget({ after: null, upTo: null });
+    expect(unordered.isCovered).toBe(false);
+    expect(unordered.ranges.every(({ due }) => due)).toBe(true);
+  });
+
   test("what is kept is what goes on, and what was being compared is due again", () => {
     const table = covered([10]);
     table.changed(text(4), 9);
