@@ -59,6 +59,8 @@ export class VerifiedTable {
   readonly #differences = new Map<string, Difference>();
   /** Counts the passes that were asked for: work that began before the last one does not answer it. */
   #asked = 0;
+  /** The last place of the log at which a comparison of the table has ended. */
+  #latest = 0;
 
   constructor(options: {
     readonly id: string;
@@ -178,6 +180,7 @@ export class VerifiedTable {
     // Fallen back or copied again meanwhile: nothing has been kept of what changed since.
     if (range === undefined || range.trackedFrom === null || range.trackedFrom > compared.seq) return;
     const { seq, rows, keys, found, asked, nowMs } = compared;
+    this.#latest = Math.max(this.#latest, seq);
     this.#ranges[place] = { ...range, seq, rows, due: asked === this.#asked ? false : range.due };
     const differing = new Set(found.map(({ key }) => keyText(key)));
     if (this.#dirty.size > 0 || this.#differences.size > 0) {
@@ -200,12 +203,14 @@ export class VerifiedTable {
   /** A row that was compared by its key at `seq`. */
   comparedKey(key: KeyBytes, seq: number, found: Omit<Difference, "key" | "seq"> | null): void {
     const text = keyText(key);
+    const isOvertaken = seq < this.#latest;
+    this.#latest = Math.max(this.#latest, seq);
     if ((this.#differences.get(text)?.seq ?? 0) > seq) return;
-    if (found === null) this.#clear(text, seq);
-    else {
-      this.#differences.set(text, { ...found, key: Buffer.from(key), seq });
-      if ((this.#dirty.get(text) ?? 0) <= seq) this.#dirty.delete(text);
-    }
+    if (found === null) return this.#clear(text, seq);
+    this.#differences.set(text, { ...found, key: Buffer.from(key), seq });
+    // A comparison of a later place that ended before this one may have found it equal: it is compared once more.
+    if (isOvertaken) this.#makeDirty(text, seq);
+    else if ((this.#dirty.get(text) ?? 0) <= seq) this.#dirty.delete(text);
   }
 
   /** Up to `limit`, those that changed longest ago first. */

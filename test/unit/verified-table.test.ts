@@ -84,6 +84,22 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.differences).toEqual([]);
   });
 
+  test("a difference that an older comparison finds behind a newer one's end is compared once more", () => {
+    const table = covered([]);
+    const all = { after: null, upTo: null };
+    table.changed(text(3), 10);
+    // Compared by its key at 11, written again at 12, compared with its range at 13, which ends first.
+    table.changed(text(3), 12);
+    table.began(all, 13, []);
+    table.comparedRange(all, { ...NONE, seq: 13, keys: [text(3)] });
+    expect(table.dirtyKeys).toBe(0);
+    table.comparedKey(key(3), 11, { kind: "differing", columns: ["name"], foundAtMs: 1 });
+    expect(table.oldestDirty(9)).toEqual([key(3)]);
+    table.comparedKey(key(3), 14, null);
+    expect(table.differences).toEqual([]);
+    expect(table.dirtyKeys).toBe(0);
+  });
+
   test("a difference that is on neither side any more is gone with its range", () => {
     const table = covered([]);
     const all = { after: null, upTo: null };
