@@ -1,6 +1,6 @@
 import type { Random } from "../world/random.ts";
 import { type Mutation, mutationsOf } from "./mutations.ts";
-import { type BlindColumn, type BlindSides, TENANT } from "./sides.ts";
+import { type BlindColumn, type BlindSides, shortType, TENANT } from "./sides.ts";
 import { BLIND_TABLES, type BlindTable } from "./tables.ts";
 
 /** One change of one row of the target. `undo`: what the product must not repair by itself, as it is another's row. */
@@ -92,7 +92,7 @@ export function kindsOfFaults(sides: BlindSides): readonly Kind[] {
 }
 
 function columnFault(table: BlindTable, column: BlindColumn, { what, sql }: Mutation): Kind {
-  const named = `${column.columnType.slice(0, 40)}: ${what}`;
+  const named = `${shortType(column.columnType)}: ${what}`;
   return {
     table,
     what: named,

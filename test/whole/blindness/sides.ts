@@ -12,6 +12,9 @@ const NEIGHBOURS = { a: "ACME", b: "delta" } as const;
 const NEIGHBOUR_ROWS = 4;
 const OWN = `CAST(t.tenant_id AS BINARY) = x'${Buffer.from(TENANT).toString("hex")}'`;
 
+/** SETs of 64 labels have long names. */
+export const shortType = (columnType: string) => columnType.slice(0, 40);
+
 export type BlindColumn = { readonly name: string; readonly dataType: string; readonly columnType: string };
 /** As a report names it. */
 export type Differing = Pick<DifferenceReport, "table" | "key" | "kind"> & { readonly columns: readonly string[] };
@@ -47,6 +50,14 @@ export class BlindSides {
       stores: { db: { kind: "mysql", schemas: { [this.world.schema]: { tables } } } },
       consents: ["ids-globally-unique"],
     });
+  }
+
+  /** Every type that is no key's, as faults are named by it. */
+  valueTypes(): readonly string[] {
+    const values = BLIND_TABLES.flatMap((table) =>
+      this.columns(table).filter(({ name }) => /^(c\d|doc|num|word)$/.test(name)),
+    );
+    return [...new Set(values.map(({ columnType }) => shortType(columnType)))];
   }
 
   columns(table: BlindTable): readonly BlindColumn[] {
