@@ -1,5 +1,6 @@
 import type { GenerationBook } from "../../connectors/generation-book.ts";
 import { connectMysql, type MysqlAddress, quoteIdentifier, quoteTable } from "../../connectors/mysql/client.ts";
+import { carrierOf } from "../../connectors/mysql/column-types.ts";
 import { MysqlConnector } from "../../connectors/mysql/connector.ts";
 import { discoverTables } from "../../connectors/mysql/discover-tables.ts";
 import { MysqlGenerationBook } from "../../connectors/mysql/generation-book.ts";
@@ -200,7 +201,7 @@ class MysqlPair implements StorePair {
   describeChange(source: LaneSource, change: Change): Readonly<Record<string, string | null>> {
     const columns = carriedColumns(specOf(source, change));
     const row = decodeRow(change.row, columns.length);
-    return Object.fromEntries(columns.map(({ name, charset }, i) => [name, text(row[i] ?? null, charset)]));
+    return Object.fromEntries(columns.map((column, i) => [column.name, text(column, row[i] ?? null)]));
   }
 
   differingColumns(source: LaneSource, table: string, found: FoundRow): readonly string[] {
@@ -211,9 +212,9 @@ class MysqlPair implements StorePair {
   describeDifference(source: LaneSource, table: string, found: FoundRow) {
     const all = differing(carriedColumns(specOf(source, { table })), found);
     return Object.fromEntries(
-      all.map(({ column: { name, charset }, source: one, target: other }) => [
-        name,
-        { source: text(one, charset), target: text(other, charset) },
+      all.map(({ column, source: one, target: other }) => [
+        column.name,
+        { source: text(column, one), target: text(column, other) },
       ]),
     );
   }
@@ -222,7 +223,7 @@ class MysqlPair implements StorePair {
     const spec = specOf(source, { table });
     const values = keyValues(spec, key);
     return keyColumns(spec)
-      .map(({ name, charset }, i) => `${name}=${text(values[i] ?? null, charset)}`)
+      .map((column, i) => `${column.name}=${text(column, values[i] ?? null)}`)
       .join(" ");
   }
 
@@ -252,13 +253,17 @@ function specOf(source: LaneSource, change: Pick<Change, "table">): TableSpec {
   return tableSpec(table);
 }
 
-/** Binary bytes in hex, all else as its text. */
-function text(value: Uint8Array | null, charset: string | null): string | null {
+/** Binary bytes in hex, all else as its text: whoever reads it must be able to tell two keys apart, and find the row. */
+function text(column: ColumnSpec, value: Uint8Array | null): string | null {
   if (value === null) return null;
   const bytes = Buffer.from(value);
-  const isText = bytes.every((byte) => byte >= 0x20) || charset !== null;
-  return isText && charset !== "binary" ? bytes.toString("utf8") : `0x${bytes.toString("hex")}`;
+  const carrier = carrierOf(column);
+  if (carrier === "bytes" || (carrier === "string" && column.charset === "binary")) return `0x${bytes.toString("hex")}`;
+  return carrier === "string" && column.charset === "latin1" ? LATIN1.decode(bytes) : bytes.toString("utf8");
 }
+
+/** MySQL's latin1. */
+const LATIN1 = new TextDecoder("windows-1252");
 
 function address(cluster: ClusterAddress): MysqlAddress {
   const { host, port, user, password, tls } = cluster;

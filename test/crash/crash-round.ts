@@ -74,6 +74,8 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
   try {
     await survivor.ready();
     const end = await bringToEnd(survivor, route);
+    // V1: whatever died, and wherever, no row was ever taken for a difference.
+    if (end === "watching") await expectNoDifference(survivor);
     await traffic.stop();
     await expectOneHome({ world, tenant, end, draySchema: installation.draySchema });
   } finally {
@@ -103,10 +105,21 @@ async function bringToEnd(driver: ChildDriver, route: Route): Promise<"watching"
     if (status.phase === "watching" || status.phase === "aborted") return status.phase;
     if (route === "abort") await driver.act("abort");
     else {
+      // On the other way rows were taken from the target, and differ until they are copied again.
+      if (route !== "recopy") await expectNoDifference(driver);
       const result = await cutoverOnceOpen(driver);
       if (result.outcome === "refused") throw new Error(`the gate stays closed: ${result.reason}`);
     }
   }
+}
+
+async function expectNoDifference(driver: ChildDriver): Promise<void> {
+  const report = await driver.verification().catch((error: { readonly code?: string }) => {
+    // Its lanes are not open yet, or not any more.
+    if (error.code === "VERIFY_NOTHING") return null;
+    throw error;
+  });
+  expect(report?.differences ?? []).toEqual([]);
 }
 
 async function expectOneHome(options: {

@@ -84,6 +84,22 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.differences).toEqual([]);
   });
 
+  test("a difference that an older comparison finds behind a newer one's end is compared once more", () => {
+    const table = covered([]);
+    const all = { after: null, upTo: null };
+    table.changed(text(3), 10);
+    // Compared by its key at 11, written again at 12, compared with its range at 13, which ends first.
+    table.changed(text(3), 12);
+    table.began(all, 13, []);
+    table.comparedRange(all, { ...NONE, seq: 13, keys: [text(3)] });
+    expect(table.dirtyKeys).toBe(0);
+    table.comparedKey(key(3), 11, { kind: "differing", columns: ["name"], foundAtMs: 1 });
+    expect(table.oldestDirty(9)).toEqual([key(3)]);
+    table.comparedKey(key(3), 14, null);
+    expect(table.differences).toEqual([]);
+    expect(table.dirtyKeys).toBe(0);
+  });
+
   test("a difference that is on neither side any more is gone with its range", () => {
     const table = covered([]);
     const all = { after: null, upTo: null };
@@ -157,6 +173,24 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     table.changed(text(2), 4);
     expect(table.dirtyKeys).toBe(0);
     expect(table.ranges).toMatchObject([{ after: null, upTo: null, seq: null, due: true }]);
+  });
+
+  test("a repair of another span than ours: every range that may hold a part of it is compared again", () => {
+    const table = covered([10, 20, 30]);
+    table.forget({ after: bound(10), upTo: bound(25) });
+    expect(table.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [1, false],
+      [null, true],
+      [null, true],
+      [4, false],
+    ]);
+    const unordered = new VerifiedTable({ id: "t", ordered: false, pass: 0 });
+    const first = { after: null, upTo: { values: ["m"], key: null } };
+    unordered.began(first, 1, []);
+    unordered.comparedRange(first, { ...NONE, seq: 1, keys: [] });
+    unordered.forget({ after: null, upTo: null });
+    expect(unordered.isCovered).toBe(false);
+    expect(unordered.ranges.every(({ due }) => due)).toBe(true);
   });
 
   test("what is kept is what goes on, and what was being compared is due again", () => {
