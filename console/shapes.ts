@@ -5,6 +5,7 @@ import type {
   ActionResult,
   AttemptStatus,
   CutoverResult,
+  FinishResult,
   GateCondition,
   LaneStatus,
   LogLine,
@@ -70,7 +71,7 @@ const verificationReport = z.object({
 const laneStatus = z.object({
   lane: z.string(),
   store: z.string(),
-  role: z.enum(["active", "standby", "watched"]),
+  role: z.enum(["active", "standby", "watched", "closed"]),
   capture: z.enum(["connecting", "shared", "detached", "stopped"]),
   apply: z.enum(["running", "paused", "stopped"]),
   position: z.string().nullable(),
@@ -100,6 +101,13 @@ const attempt = z.object({
   decidedIn: z.enum(["home", "target"]),
 });
 
+const finishStatus = z.object({
+  stage: z.enum(["comparing", "removing", "dropping", "done", "refused"]),
+  rowsRemoved: z.record(z.string(), z.int()),
+  left: z.array(z.string()),
+  reason: z.string().nullable(),
+});
+
 const status = z.object({
   move: z.string(),
   manifest: z.string(),
@@ -112,6 +120,7 @@ const status = z.object({
   problem: problem.nullable(),
   lanes: z.array(laneStatus),
   attempt: attempt.nullable(),
+  finish: finishStatus.nullable(),
   verification: z.string(),
   rollback: z.string(),
   next: z.array(z.string()).describe("Commands that make sense now, most useful first"),
@@ -150,6 +159,13 @@ const cutoverResult = z.object({
   predicted,
   pauseMs: z.number().nullable(),
   reason: z.string().nullable(),
+  status,
+});
+
+const finishResult = z.object({
+  outcome: z.enum(["begun", "refused", "would-run"]),
+  gate: z.array(gate),
+  rows: z.record(z.string(), z.int()).nullable(),
   status,
 });
 
@@ -207,6 +223,7 @@ export const shapes = {
   closed: z.object({ done: z.string(), status, sql: z.array(z.string()) }),
   preflight: z.object({ passed: z.boolean(), findings: z.array(finding), next: z.array(z.string()) }),
   cutover: cutoverResult,
+  finish: finishResult,
   event,
   cutoverEvent: z.union([event, z.object({ type: z.literal("result"), result: cutoverResult })]),
   journal: z.array(journalEntry),
@@ -240,6 +257,7 @@ type Checked = [
   Fits<FileFinding, typeof fileFinding>,
   Fits<GateCondition, typeof gate>,
   Fits<CutoverResult, typeof cutoverResult>,
+  Fits<FinishResult, typeof finishResult>,
   Fits<JournalEntry, typeof journalEntry>,
   Fits<LogLine, typeof logLine>,
   Fits<Alarm, typeof alarm>,
@@ -248,6 +266,7 @@ type Checked = [
   Fits<MoveEvent, typeof event>,
 ];
 export const SHAPES_FIT: Checked = [
+  true,
   true,
   true,
   true,

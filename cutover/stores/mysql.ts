@@ -3,6 +3,7 @@ import { connectMysql, type MysqlAddress, quoteIdentifier, quoteTable } from "..
 import { carrierOf } from "../../connectors/mysql/column-types.ts";
 import { MysqlConnector } from "../../connectors/mysql/connector.ts";
 import { discoverTables } from "../../connectors/mysql/discover-tables.ts";
+import { forgetLanes } from "../../connectors/mysql/forget-lanes.ts";
 import { MysqlGenerationBook } from "../../connectors/mysql/generation-book.ts";
 import { ensureDraySchema } from "../../connectors/mysql/installation.ts";
 import { keyValues } from "../../connectors/mysql/key-bytes.ts";
@@ -23,11 +24,12 @@ import { DrayError } from "../../pipeline/errors.ts";
 import type { LiveTable } from "../../pipeline/live-schema.ts";
 import type { ManifestStore } from "../../pipeline/manifest.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
-import type { LaneSource } from "../../pipeline/source.ts";
+import type { CoveredTable, LaneSource } from "../../pipeline/source.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import { MysqlSink } from "../../sinks/mysql/mysql-sink.ts";
 import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { MysqlTargetControl } from "../../sinks/mysql/target-control.ts";
+import type { Removal } from "../../sinks/sink.ts";
 import type { Discovered, PairCheck, StorePair } from "../store-kind.ts";
 import type { ClusterAddress, StoreKind, StoreKindOptions } from "../stores.ts";
 
@@ -181,9 +183,24 @@ class MysqlPair implements StorePair {
     });
   }
 
-  async removeCopied(source: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void> {
-    const { lane, tenant, tables } = source;
-    await this.sink.removeRows({ lane, tenant, tables }, (_table, rows) => onRows(rows), signal);
+  async removeRows({ lane, tenant, tables }: LaneSource, removal: Removal, signal: AbortSignal): Promise<void> {
+    await this.sink.removeRows({ lane, tenant, tables }, removal, signal);
+  }
+
+  idAtTarget(table: CoveredTable): string {
+    const { targetSchema, name } = tableSpec(table);
+    return `${targetSchema}.${name}`;
+  }
+
+  async forget(move: string, store: string, signal: AbortSignal): Promise<void> {
+    for (const cluster of [this.#options.from, this.#options.to]) {
+      const session = await connectMysql(address(cluster), { side: "source", signal });
+      try {
+        await forgetLanes(session, cluster.draySchema, `${move}.${store}`, signal);
+      } finally {
+        await session.close();
+      }
+    }
   }
 
   /** The last table first, as what refers goes before what is referred to; by tenant, a thousand rows a statement. */

@@ -174,7 +174,7 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     // Its rows are still being removed.
     await expect(meets(20, "902")).rejects.toMatchObject(CONTENDED);
     await sink.close();
-    await target.sink().removeRows(three, () => {}, soon());
+    await target.sink().removeRows(three, { onBatch: () => {} }, soon());
     await target.sql.execute(insert, [Buffer.from("902"), Buffer.from("three")]);
     await expect(meets(20, "902")).rejects.toMatchObject({ code: "GUARD_FOREIGN_ROW", facts: { key: "902" } });
   });

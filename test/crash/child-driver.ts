@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type {
   CutoverRequest,
   CutoverResult,
+  FinishRequest,
+  FinishResult,
   MoveStatus,
   VerificationReport,
   VerifyRequest,
@@ -64,6 +66,14 @@ export class ChildDriver implements Driver {
 
   async cutover(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
     return (await this.#ask({ verb: "cutover", request })) as CutoverResult;
+  }
+
+  async rollback(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
+    return (await this.#ask({ verb: "rollback", request })) as CutoverResult;
+  }
+
+  async finish(request: Partial<FinishRequest> = {}): Promise<FinishResult> {
+    return (await this.#ask({ verb: "finish", request })) as FinishResult;
   }
 
   async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {

@@ -1,6 +1,6 @@
 // A process of its own with the product inside, which dies by SIGKILL at a named place. Driven over IPC.
 import { writeSync } from "node:fs";
-import type { CutoverRequest, VerifyRequest } from "../../cutover/move-service.ts";
+import type { CutoverRequest, FinishRequest, VerifyRequest } from "../../cutover/move-service.ts";
 import type { ServerConfig } from "../../cutover/server-settings.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
 import type { ProbeName } from "../../pipeline/probe.ts";
@@ -19,7 +19,8 @@ export type ChildRequest = {
   readonly move?: string;
 } & (
   | { readonly verb: "start"; readonly tenant: string }
-  | { readonly verb: "cutover"; readonly request: Partial<CutoverRequest> }
+  | { readonly verb: "cutover" | "rollback"; readonly request: Partial<CutoverRequest> }
+  | { readonly verb: "finish"; readonly request: Partial<FinishRequest> }
   | { readonly verb: "recopy"; readonly table: string | null }
   | { readonly verb: "resolve"; readonly owner: "from" | "to" }
   | { readonly verb: "verify"; readonly request: Partial<VerifyRequest> }
@@ -68,6 +69,10 @@ async function answer(request: ChildRequest): Promise<unknown> {
       return await driver.status();
     case "cutover":
       return await driver.cutover(request.request);
+    case "rollback":
+      return await driver.rollback(request.request);
+    case "finish":
+      return await driver.finish(request.request);
     case "recopy":
       return await driver.recopy(request.table);
     case "resolve":

@@ -5,6 +5,8 @@ import type { MoveSettings } from "../../../cutover/move-context.ts";
 import type {
   CutoverRequest,
   CutoverResult,
+  FinishRequest,
+  FinishResult,
   MoveStatus,
   VerificationReport,
   VerifyRequest,
@@ -88,6 +90,11 @@ export class LocalDriver implements Driver {
 
   async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {
     await this.dray.service[verb](this.#move, CALLER);
+  }
+
+  finish(request: Partial<FinishRequest> = {}): Promise<FinishResult> {
+    const whole = { dryRun: false, now: false, tenant: null, acceptUnverified: false, ...request };
+    return this.dray.service.finish("it", whole, CALLER, AbortSignal.timeout(HANG_MS));
   }
 
   async recopy(table: string | null): Promise<void> {
