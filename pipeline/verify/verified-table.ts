@@ -43,6 +43,8 @@ export type TableState = {
 /** V2: beyond so many dirty keys of a table a range falls back to being compared as a whole. */
 export const DIRTY_CAP = 100_000;
 const FALL_BACK_TO = 0.8;
+/** So many differences of a table are kept by name. A range with more counts as not verified until it is compared again. */
+export const MOST_DIFFERENCES = 10_000;
 
 /**
  * What is known of one table: which ranges were found equal, at which place of the log, and which keys have changed
@@ -52,6 +54,7 @@ export class VerifiedTable {
   readonly id: string;
   readonly #ordered: boolean;
   readonly #cap: number;
+  readonly #most: number;
   #pass: number;
   #ranges: Range[] = [blank()];
   /** By key text, the one that changed longest ago first. */
@@ -67,11 +70,13 @@ export class VerifiedTable {
     readonly ordered: boolean;
     readonly pass: number;
     readonly cap?: number;
+    readonly mostDifferences?: number;
   }) {
     this.id = options.id;
     this.#ordered = options.ordered;
     this.#pass = options.pass;
     this.#cap = options.cap ?? DIRTY_CAP;
+    this.#most = options.mostDifferences ?? MOST_DIFFERENCES;
   }
 
   get pass(): number {
@@ -194,6 +199,10 @@ export class VerifiedTable {
     }
     for (const { key, kind } of found) {
       const text = keyText(key);
+      if (this.#differences.size >= this.#most && !this.#differences.has(text)) {
+        this.#ranges[place] = { ...(this.#ranges[place] as Range), seq: null };
+        break;
+      }
       this.#makeDirty(text, seq);
       if ((this.#differences.get(text)?.seq ?? 0) > seq) continue;
       this.#differences.set(text, { key: Buffer.from(key), kind, columns: null, seq, foundAtMs: nowMs });

@@ -57,6 +57,21 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.oldestDirty(9)).toEqual([key(4), key(3)]);
   });
 
+  test("of many differences the first are kept, and their range counts as not verified until all are gone", () => {
+    const table = new VerifiedTable({ id: "t", ordered: true, pass: 0, mostDifferences: 3 });
+    const all = { after: null, upTo: null };
+    const lost = (n: number) => ({ key: key(n), kind: "missing" as const, source: null, target: null });
+    table.began(all, 5, []);
+    table.comparedRange(all, { ...NONE, seq: 5, keys: [], found: [1, 2, 3, 4, 5].map(lost) });
+    expect(table.differences.map((each) => each.key)).toEqual([key(1), key(2), key(3)]);
+    expect([table.dirtyKeys, table.isCovered]).toEqual([3, false]);
+    // As a repair does.
+    table.forget(table.spanOf(key(1)));
+    table.began(all, 9, []);
+    table.comparedRange(all, { ...NONE, seq: 9, keys: [1, 2, 3, 4, 5].map(text) });
+    expect([table.differences, table.isCovered]).toEqual([[], true]);
+  });
+
   test("a comparison by key clears what changed before it, not behind it", () => {
     const table = covered([]);
     table.changed(text(1), 10);
