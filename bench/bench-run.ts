@@ -26,7 +26,7 @@ export const REQUIRED = {
     copyOfDump: 1.3,
     drain: 1.0,
     latencyMs: { p50: 5, p99: 15 },
-    pauseMs: { p50: 40, max: 120 },
+    pauseMs: { p50: 50, max: 150 },
     cpuSecondsPerMillion: 6,
     peakMegabytes: 350,
   },

@@ -27,6 +27,8 @@ export type CutoverAnswer = {
   readonly reason: string | null;
   readonly steps: readonly StepAnswer[];
   readonly pauseMs: number | null;
+  /** Right before the fence. */
+  readonly predicted: readonly { readonly step: string; readonly ms: number }[];
 };
 export type JournalAnswer = readonly {
   readonly event: string;
@@ -58,10 +60,10 @@ export class DrayApi {
   }
 
   /** The answer is a line a step; the result comes last. */
-  async cutover(move: string, body: object): Promise<CutoverAnswer> {
-    const lines = (await this.#send("POST", `/v1/moves/${move}/cutover`, body)).trim().split("\n");
+  async switch(verb: "cutover" | "rollback", move: string, body: object): Promise<CutoverAnswer> {
+    const lines = (await this.#send("POST", `/v1/moves/${move}/${verb}`, body)).trim().split("\n");
     const last = JSON.parse(lines.at(-1) ?? "{}") as { type?: string; result?: CutoverAnswer };
-    if (last.type !== "result" || last.result === undefined) throw new Error(`cutover of ${move}: ${lines.at(-1)}`);
+    if (last.type !== "result" || last.result === undefined) throw new Error(`${verb} of ${move}: ${lines.at(-1)}`);
     return last.result;
   }
 

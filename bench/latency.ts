@@ -17,7 +17,16 @@ export async function measureLatency(streaming: Streaming): Promise<Found> {
   const { hosts, options } = streaming.run;
   const { source } = hosts;
   const { rows, tps, seed } = options;
-  const steady: SteadySettings = { source, tenant: TENANT, tenants: 1, rows, tps, seed: seed + 7, routerUrl: null };
+  const steady: SteadySettings = {
+    source,
+    side: "source",
+    tenant: TENANT,
+    tenants: 1,
+    rows,
+    tps,
+    seed: seed + 7,
+    routerUrl: null,
+  };
   const load = startChild("./steady-load.ts", steady);
   try {
     return await underLoad(streaming, load);

@@ -20,7 +20,7 @@ const MEASURES: readonly { readonly parts: readonly Part[]; readonly measure: (r
   { parts: ["copy"], measure: measureCopy },
   { parts: ["verify"], measure: measureVerify },
   { parts: ["drain", "latency"], measure: measureStream },
-  { parts: ["pause"], measure: measurePause },
+  { parts: ["pause", "rollback"], measure: measurePause },
   { parts: ["open"], measure: measureOpening },
 ];
 

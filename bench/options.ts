@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-export const PARTS = ["copy", "verify", "drain", "latency", "pause", "open"] as const;
+export const PARTS = ["copy", "verify", "drain", "latency", "pause", "rollback", "open"] as const;
 export type Part = (typeof PARTS)[number];
 
 export interface BenchOptions {
@@ -33,7 +33,7 @@ export type Durability = "relaxed" | "durable";
 export class UsageError extends Error {}
 
 export const USAGE =
-  "npm run bench -- mysql [--rows N] [--log embedded|kafka] [--only copy,verify,drain,latency,pause,open] [--repeat N] " +
+  "npm run bench -- mysql [--rows N] [--log embedded|kafka] [--only copy,verify,drain,latency,pause,rollback,open] [--repeat N] " +
   "[--events N] [--cutovers N] [--seconds N] [--tps N] [--durable] [--lane-gib N] [--seed N] [--profile FOLDER] [--json]";
 
 /** Throws UsageError with what is wrong. */
@@ -69,7 +69,7 @@ function parsed(args: readonly string[]) {
         log: { type: "string", default: "embedded" },
         rows: { type: "string", default: "1000000" },
         events: { type: "string" },
-        only: { type: "string", default: "copy,verify,drain,latency,pause,open" },
+        only: { type: "string", default: "copy,verify,drain,latency,pause,rollback,open" },
         repeat: { type: "string", default: "3" },
         cutovers: { type: "string", default: "20" },
         seconds: { type: "string", default: "60" },

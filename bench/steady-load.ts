@@ -8,7 +8,9 @@ import { idOf, rowsOf, TABLES } from "./schema.ts";
 
 /** Transactions of 5 rows at an even pace: 3 updated, 2 inserted; every eleventh about the second table. */
 export interface SteadySettings {
+  /** Where the tenant lives, and which side the router calls that. */
   readonly source: ServerAddress;
+  readonly side: "source" | "target";
   readonly tenant: number;
   /** Tenants that share the rows in turns. */
   readonly tenants: number;
@@ -97,7 +99,7 @@ async function where(): Promise<{ readonly atMs: number } | "fenced" | "moved"> 
   const atMs = performance.now();
   if (options.routerUrl === null) return { atMs };
   const answer = await get(`${options.routerUrl}/where?tenant=${options.tenant}`);
-  if (answer.side !== "source") {
+  if (answer.side !== options.side) {
     state = "ending";
     return "moved";
   }

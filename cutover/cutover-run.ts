@@ -9,9 +9,18 @@ import { closedConditions, evaluateGate, evaluateVerification } from "./gate.ts"
 import type { AttemptNote, Move } from "./move.ts";
 import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent, PredictedStep } from "./move-service.ts";
 import { beside, predictPause } from "./prediction.ts";
-import { blockersOf, commitPoint, homeOf, lanesOf, quiesceAll, recheck, requireLivesAt } from "./switch-parts.ts";
+import {
+  blockersOf,
+  commitPoint,
+  homeOf,
+  lanesOf,
+  quiesceAll,
+  recheck,
+  requireLivesAt,
+  storesWithoutLane,
+} from "./switch-parts.ts";
 import type { StepName } from "./timeline.ts";
-import { judgeWayBack, markBeginnings, startCarrying, switchLanes } from "./way-back.ts";
+import { judgeWayBack, markBeginnings, rollbackWords, startCarrying, switchLanes } from "./way-back.ts";
 
 export type RunResult = Omit<CutoverResult, "status">;
 
@@ -42,6 +51,7 @@ export async function runCutover(
   const gate = await evaluateGate(
     {
       lanes: move.lanes.runtimes,
+      without: storesWithoutLane(move, direction).map((store) => ({ store, why: rollbackWords(move) })),
       fencing,
       maxLagSeconds,
       heartbeats: manifest.cutover.heartbeats,
@@ -67,6 +77,8 @@ export async function runCutover(
     return { ...nothing, outcome: "refused", reason };
   }
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
+  const without = storesWithoutLane(move, direction);
+  if (without.length > 0) throw new DrayError("LANES_MISSING", { move: move.name, direction, stores: without });
   await noteAccepted(move, asked, by);
   const generation = await takeGeneration(move, direction, fencing, by, forward);
   const verify = request.acceptUnverified ? "accepted" : "compared";

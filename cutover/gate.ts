@@ -11,6 +11,8 @@ import type { GateCondition } from "./move-service.ts";
 
 export type GateOptions = {
   readonly lanes: readonly LaneRuntime[];
+  /** Stores from which no lane carries this way, and why. */
+  readonly without: readonly { readonly store: string; readonly why: string }[];
   readonly fencing: Fencing;
   readonly maxLagSeconds: number;
   readonly heartbeats: number;
@@ -48,6 +50,8 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
       conditions.push({ name, verdict: "unknown", value: reasonOf(error), limit });
     }
   };
+  for (const { store, why } of options.without)
+    conditions.push({ name: "lanes", verdict: "no", value: `none for ${store}: ${why}`, limit: null });
   for (const lane of options.lanes) {
     await judge(`${lane.lane} streaming`, null, () => streaming(lane));
     await judge(`${lane.lane} lag`, `${options.maxLagSeconds} s`, () => lag(lane, options));

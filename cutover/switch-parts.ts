@@ -24,6 +24,13 @@ export function lanesOf(move: Move, direction: Direction): readonly OpenLane[] {
   return move.lanes.all.filter((lane) => lane.direction === direction && move.lanes.roleOf(lane) !== "standby");
 }
 
+/** A switch carries every store, or nothing: the tenant must never arrive where some of its rows do not. */
+export function storesWithoutLane(move: Move, direction: Direction): readonly string[] {
+  const carried = move.lanes.active.filter((lane) => lane.direction === direction).map(({ store }) => store.definition);
+  const names = new Set(carried.map(({ name }) => name));
+  return move.context.stores[direction].map(({ definition }) => definition.name).filter((name) => !names.has(name));
+}
+
 export function commitPoint(
   move: Move,
   direction: Direction,

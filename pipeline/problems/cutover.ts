@@ -75,6 +75,11 @@ export const CUTOVER_PROBLEMS = {
       "Bring back what is named: it is tried until it answers. `dray resolve` decides where both sides can be read.",
   },
   RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
+  LANES_MISSING: {
+    retry: "never",
+    remedy:
+      "No lane carries these stores this way, so the tenant would arrive without what it wrote. Nothing has happened; `dray status` says why there is none.",
+  },
   SOURCE_WATCH_BEHIND: {
     retry: "backoff",
     remedy:
