@@ -98,9 +98,10 @@ export interface ControlStore {
   updateMove(name: string, expected: ExpectedSeq, details: JsonObject): Promise<MoveRecord>;
   /**
    * K1: durable before effects. Appends at `expected + 1` and sets the move's phase to `to`, in one transaction.
-   * JOURNAL_CONFLICT where another entry has that seq already, or where `from` is not the move's phase.
+   * JOURNAL_CONFLICT where another entry has that seq already, or where `from` is not the move's phase. Details that are
+   * given replace the notes in the same transaction.
    */
-  appendJournal(name: string, expected: ExpectedSeq, entry: JournalDraft): Promise<JournalEntry>;
+  appendJournal(name: string, expected: ExpectedSeq, entry: JournalDraft, details?: JsonObject): Promise<JournalEntry>;
   /** In seq order, those above `afterSeq`. */
   journal(name: string, afterSeq: number): Promise<readonly JournalEntry[]>;
   /** 1 + the highest of the stored one and `atLeast` (C2); stored before it resolves. */

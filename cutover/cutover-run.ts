@@ -157,7 +157,8 @@ async function takeGeneration(
   );
   // A process that works on a copy of our memory may be about to commit a lower one, whose routes our fence would refuse.
   await point.settle(generation - 1, outcomes, { by, because: generation }, signal);
-  await move.advance(ATTEMPT[direction], { generation }, by);
+  // C2: recovery asks the note for the attempt, so it must never find that of an earlier one.
+  await move.advance(ATTEMPT[direction], { generation }, by, { attempt: running({ direction, generation }, null) });
   await probe("cutover.attempt-journalled");
   return generation;
 }
@@ -270,7 +271,10 @@ async function finish(
   return { outcome, generation, gate, steps, predicted, pauseMs, reason };
 }
 
-function running({ generation, direction }: Plan, homeUuid: string | null): AttemptNote {
+function running(
+  { generation, direction }: Pick<Plan, "generation" | "direction">,
+  homeUuid: string | null,
+): AttemptNote {
   return {
     generation,
     direction,

@@ -33,18 +33,8 @@ export async function beginFinish(
   if (closedConditions(gate).length > 0) return { outcome: "refused", gate, rows };
   if (request.dryRun) return { outcome: "would-run", gate, rows };
   const accepted = gate.filter(({ verdict }) => verdict === "accepted").map(({ name, value }) => `${name}: ${value}`);
-  await move.setDetails({
-    finish: {
-      by,
-      stage: "comparing",
-      accepted: request.acceptUnverified,
-      removed: {},
-      extra: [],
-      left: [],
-      reason: null,
-    },
-  });
-  await move.advance("finish", { accepted, rows }, by);
+  const note = { by, stage: "comparing", removed: {}, extra: [], left: [], reason: null } as const;
+  await move.advance("finish", { accepted, rows }, by, { finish: { ...note, accepted: request.acceptUnverified } });
   await move.context.probe("finish.begun");
   return { outcome: "begun", gate, rows };
 }

@@ -29,17 +29,13 @@ export class Journal {
     return phase;
   }
 
-  async advance(event: PhaseEvent, facts: JsonObject, by: string): Promise<Phase> {
+  /** Details that are given are kept in the same step: no crash leaves one without the other. */
+  async advance(event: PhaseEvent, facts: JsonObject, by: string, details?: JsonObject): Promise<Phase> {
     const from = this.phase;
     const to = next(from, event);
-    const entry = await this.#store.appendJournal(this.#move.name, this.#move.journalSeq, {
-      from,
-      event,
-      to,
-      facts,
-      by,
-    });
-    this.#move = { ...this.#move, phase: to, journalSeq: entry.seq };
+    const { name, journalSeq } = this.#move;
+    const entry = await this.#store.appendJournal(name, journalSeq, { from, event, to, facts, by }, details);
+    this.#move = { ...this.#move, phase: to, journalSeq: entry.seq, ...(details === undefined ? {} : { details }) };
     return to;
   }
 

@@ -131,9 +131,12 @@ export class Move {
     return this.#busy?.command ?? null;
   }
 
-  /** Journalled before anything is done because of it (K1). */
-  async advance(event: PhaseEvent, facts: JsonObject, by: string): Promise<void> {
-    await this.#inOrder(() => this.context.journal.advance(event, facts, by));
+  /** Journalled before anything is done because of it (K1); a change of the details stands with it, or neither does. */
+  async advance(event: PhaseEvent, facts: JsonObject, by: string, change?: Partial<MoveDetails>): Promise<void> {
+    await this.#inOrder(() => {
+      const details = change === undefined ? undefined : { ...this.details, ...change };
+      return this.context.journal.advance(event, facts, by, details as unknown as JsonObject | undefined);
+    });
     this.context.logger.info({ move: this.name, event, phase: this.phase, by, facts }, `${event}: ${this.phase}`);
     this.changed();
     this.#targetWatch.follow();

@@ -128,13 +128,22 @@ export class KyselyControlStore implements ControlStore {
     throw conflict(await this.getMove(name), expected);
   }
 
-  async appendJournal(name: string, expected: ExpectedSeq, entry: JournalDraft): Promise<JournalEntry> {
+  async appendJournal(
+    name: string,
+    expected: ExpectedSeq,
+    entry: JournalDraft,
+    details?: JsonObject,
+  ): Promise<JournalEntry> {
     const atMs = this.#clock.wallMs();
     const seq = expected + 1;
     const won = await this.#database.transaction().execute(async (tx) => {
       const moved = await tx
         .updateTable("move")
-        .set({ journal_seq: seq, phase: entry.to })
+        .set({
+          journal_seq: seq,
+          phase: entry.to,
+          ...(details === undefined ? {} : { details: JSON.stringify(details) }),
+        })
         .where("name", "=", name)
         .where("journal_seq", "=", expected)
         .where("phase", "=", entry.from)

@@ -90,7 +90,7 @@ test("K1: of two who append after the same seq one wins and the other learns wha
 test("K1: an entry from a phase that the move is not in is refused and changes nothing", async () => {
   const store = await openStore();
   await store.createMove(newMove);
-  const wrong = store.appendJournal("shop-acme", 1, step("streaming", "cutting-over"));
+  const wrong = store.appendJournal("shop-acme", 1, step("streaming", "cutting-over"), { attempt: 9 });
   await expect(wrong).rejects.toMatchObject({ code: "JOURNAL_CONFLICT" });
   expect(await store.getMove("shop-acme")).toMatchObject({ phase: "planned", journalSeq: 1 });
 });
