@@ -28,6 +28,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   close: () => import("./close.ts"),
   journal: () => import("./journal.ts"),
   log: () => import("./log.ts"),
+  evidence: () => import("./evidence.ts"),
 };
 
 export const GROUPS: Readonly<Record<string, string>> = {
