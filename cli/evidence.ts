@@ -69,6 +69,7 @@ function written(texts: ReadonlyMap<string, string>): readonly WrittenFile[] {
     .map(([file, text]) => ({ file, sha256: sha256Of(text), bytes: Buffer.byteLength(text) }));
 }
 
-function defaultName({ move, madeAtMs }: Evidence): string {
+/** The moment that the server names, without characters that a file's name may not have. */
+export function defaultName({ move, madeAtMs }: Evidence): string {
   return `evidence-${move}-${new Date(madeAtMs).toISOString().replaceAll(/[-:]|\.\d+/g, "")}`;
 }

@@ -46,6 +46,9 @@ export function attemptsOf(entries: readonly JournalEntry[]): readonly Journalle
 export function cutoverEvidence(attempt: JournalledAttempt): CutoverEvidence {
   const { began, gate, accepted, committed, ended, settled } = attempt;
   const facts = ended?.facts ?? {};
+  const steps = stepsOf(gate, facts);
+  // Whoever took it over has measured its own part alone.
+  const isWhole = steps.some(({ step, actualMs }) => step === "fence" && actualMs !== null);
   return {
     generation: generationOf(attempt),
     direction: directionOf(attempt),
@@ -56,12 +59,12 @@ export function cutoverEvidence(attempt: JournalledAttempt): CutoverEvidence {
     endedAtMs: settled?.atMs ?? null,
     reason: textOf(facts["reason"]),
     maxPauseMs: numberOf(gate?.facts["maxPauseMs"]),
-    pauseMs: numberOf(facts["pauseMs"]),
-    adapterMs: numberOf(facts["adapterMs"]),
+    pauseMs: isWhole ? numberOf(facts["pauseMs"]) : null,
+    adapterMs: isWhole ? numberOf(facts["adapterMs"]) : null,
     repeats: numberOf(facts["repeats"]),
     decidedIn: textOf(facts["decidedIn"]),
     acceptedUnverified: listOf<string>(accepted?.facts["what"]),
-    steps: stepsOf(gate, facts),
+    steps,
   };
 }
 

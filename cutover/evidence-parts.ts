@@ -57,7 +57,7 @@ export type CutoverEvidence = {
   readonly endedAtMs: number | null;
   readonly reason: string | null;
   readonly maxPauseMs: number | null;
-  /** First fence call sent to last routing answer, adapters and grace included; null where it is not known. */
+  /** First fence call sent to last routing answer, adapters and grace included; null where a crash cut it short. */
   readonly pauseMs: number | null;
   readonly adapterMs: number | null;
   readonly repeats: number | null;

@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { evidenceFiles } from "../../cli/evidence.ts";
+import { defaultName, evidenceFiles } from "../../cli/evidence.ts";
 import { jsonText, requireFree, writeFolder } from "../../cli/evidence-folder.ts";
 import { html } from "../../cli/html.ts";
 import { plainEvidence } from "../setup/plain-evidence.ts";
@@ -46,6 +46,12 @@ describe("the page of evidence", () => {
     expect(page).toContain("no change between S1 and S2");
     expect(page).toContain("Not known now: no lane runs.");
     expect(page).toContain("not known: it does not answer");
+  });
+
+  test("the folder is called by the move and the moment", () => {
+    expect(defaultName({ ...plain(), move: "shop-acme", madeAtMs: Date.UTC(2026, 10, 2, 3, 4, 5, 678) })).toBe(
+      "evidence-shop-acme-20261102T030405Z",
+    );
   });
 
   test("equal answers are equal files, in whatever order their fields came", () => {

@@ -7,6 +7,7 @@ import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openServer, type RunningServer } from "../../console/open-server.ts";
 import type { Evidence } from "../../cutover/move-service.ts";
+import type { Probe } from "../../pipeline/probe.ts";
 import { runDray } from "../setup/command-line.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { compared, cutoverOnceOpen, LocalDriver, phase, rollbackOnceOpen } from "./world/driver.ts";
@@ -24,6 +25,12 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
   let driver: LocalDriver;
   let server: RunningServer;
   let folder: string;
+  let cutAt: string | null = null;
+  const probe: Probe = async (name) => {
+    if (name !== cutAt) return;
+    cutAt = null;
+    throw new Error("cut short");
+  };
   const user = `dray_${randomBytes(4).toString("hex")}`;
 
   beforeEach(async () => {
@@ -40,7 +47,8 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
       Object.entries(whole.clusters).map(([name, cluster]) => [name, { ...cluster, ...known }]),
     );
     const config = { ...whole, clusters };
-    driver = await LocalDriver.open({ config, manifest: world.manifest() });
+    cutAt = null;
+    driver = await LocalDriver.open({ config, manifest: world.manifest(), probe });
     const dataDir = join(folder, "dray-data");
     server = await openServer({
       config: { ...config, dataDir, listen: { kind: "unix", path: join(dataDir, "dray.sock") } },
@@ -207,6 +215,24 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
     const journalFile = join(out, "journal.json");
     writeFileSync(journalFile, textOf(out, "journal.json").replace("attempt", "attemqt"));
     expect(wrongFiles(out)).toEqual(["journal.json"]);
+  });
+
+  test("a cutover that another process brought to its end: its proof is kept, and no pause is made up", async () => {
+    cutAt = "cutover.after-route";
+    await driver.start("acme");
+    await phase(driver, "streaming");
+    await expect(cutoverOnceOpen(driver)).rejects.toThrow("cut short");
+    await phase(driver, "watching");
+    const out = join(folder, "taken-over");
+    expect(await dray("evidence", "it", "--out", out)).toMatchObject({ code: 0 });
+    const [cutover] = part(out, "cutovers", "cutovers.json");
+    expect(cutover).toMatchObject({ outcome: "committed", pauseMs: null, adapterMs: null });
+    expect(cutover?.steps).toContainEqual({
+      ...{ step: "fence", actualMs: null },
+      ...{ predictedMs: expect.any(Number), how: expect.any(String) },
+    });
+    const [proven] = part(out, "fenceProof", "fence-proof.json").cutovers;
+    expect(proven?.proof.known).toMatchObject([{ s1: expect.any(Number), s2: expect.any(Number) }]);
   });
 
   test("a move that has hardly begun has its folder too, and one that holds anything is left alone", async () => {
