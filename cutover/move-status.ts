@@ -124,6 +124,6 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
     case "aborted":
       return [`dray start … --name ${name}`, `dray journal ${name}`, `dray close ${name}`];
     case "closed":
-      return [`dray journal ${name}`];
+      return [`dray evidence ${name}`, `dray journal ${name}`];
   }
 }

@@ -7,6 +7,7 @@ import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openServer, type RunningServer } from "../../console/open-server.ts";
 import type { Evidence } from "../../cutover/move-service.ts";
+import type { ServerConfig } from "../../cutover/server-settings.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import { runDray } from "../setup/command-line.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
@@ -25,6 +26,7 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
   let driver: LocalDriver;
   let server: RunningServer;
   let folder: string;
+  let config: ServerConfig;
   let cutAt: string | null = null;
   const probe: Probe = async (name) => {
     if (name !== cutAt) return;
@@ -46,7 +48,7 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
     const clusters = Object.fromEntries(
       Object.entries(whole.clusters).map(([name, cluster]) => [name, { ...cluster, ...known }]),
     );
-    const config = { ...whole, clusters };
+    config = { ...whole, clusters };
     cutAt = null;
     driver = await LocalDriver.open({ config, manifest: world.manifest(), probe });
     const dataDir = join(folder, "dray-data");
@@ -251,5 +253,18 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
     expect(readdirSync(folder).sort()).toEqual(["dray-data", "taken"]);
     await driver.act("abort");
     expect(await dray("evidence", "it", "--out", join(folder, "aborted"))).toMatchObject({ code: 0 });
+    // A server that is gone takes nothing with it but what only it could say.
+    await driver.close();
+    const { a: gone } = config.clusters;
+    if (gone === undefined) throw new Error("no cluster a");
+    const without = { ...config, clusters: { ...config.clusters, a: { ...gone, host: "127.0.0.1", port: 9 } } };
+    driver = await LocalDriver.open({ config: without, manifest: world.manifest() });
+    const { parts } = await driver.dray.service.evidence("it", AbortSignal.timeout(60_000));
+    const [from, to] = parts.versions.servers.map(({ server: found }) => found);
+    expect([from, to]).toEqual([
+      { known: null, why: expect.stringContaining("a") },
+      { known: expect.anything(), why: null },
+    ]);
+    expect(parts.journal.at(-1)?.event).toBe("aborted");
   });
 });
