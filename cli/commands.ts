@@ -26,6 +26,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   resolve: () => import("./resolve.ts"),
   abort: () => import("./abort.ts"),
   close: () => import("./close.ts"),
+  finish: () => import("./finish.ts"),
   journal: () => import("./journal.ts"),
   log: () => import("./log.ts"),
   evidence: () => import("./evidence.ts"),

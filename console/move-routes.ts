@@ -180,6 +180,25 @@ export function moveRoutes(service: MoveService): readonly Route[] {
       handle: ({ params, caller }) => service.close(params.move, caller),
     }),
     route({
+      method: "POST",
+      path: "/v1/moves/:move/finish",
+      role: "operate",
+      summary: "Compares once more, removes the source's rows of the tenant and all that Drayage keeps of the move.",
+      params: moveName,
+      query: nothing,
+      body: z.strictObject({
+        dryRun: z.boolean().default(false).describe("Asks and counts, and changes nothing"),
+        now: z.boolean().default(false).describe("Before the retention is over; the tenant must be named"),
+        tenant: z.string().nullable().default(null).describe("The tenant, typed again, where it is to be now"),
+        acceptUnverified: z
+          .boolean()
+          .default(false)
+          .describe("Goes ahead where the sides cannot be compared, or differ; journalled"),
+      }),
+      answer: shapes.finish,
+      handle: ({ params, body, caller, signal }) => service.finish(params.move, body, caller, signal),
+    }),
+    route({
       method: "GET",
       path: "/v1/moves/:move/journal",
       role: "read",

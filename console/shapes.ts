@@ -5,6 +5,7 @@ import type {
   ActionResult,
   AttemptStatus,
   CutoverResult,
+  FinishResult,
   GateCondition,
   LaneStatus,
   LogLine,
@@ -36,7 +37,7 @@ const verificationReport = z.object({
 const laneStatus = z.object({
   lane: z.string(),
   store: z.string(),
-  role: z.enum(["active", "standby", "watched"]),
+  role: z.enum(["active", "standby", "watched", "closed"]),
   capture: z.enum(["connecting", "shared", "detached", "stopped"]),
   apply: z.enum(["running", "paused", "stopped"]),
   position: z.string().nullable(),
@@ -66,6 +67,13 @@ const attempt = z.object({
   decidedIn: z.enum(["home", "target"]),
 });
 
+const finishStatus = z.object({
+  stage: z.enum(["comparing", "removing", "dropping", "done", "refused"]),
+  rowsRemoved: z.record(z.string(), z.int()),
+  left: z.array(z.string()),
+  reason: z.string().nullable(),
+});
+
 const status = z.object({
   move: z.string(),
   manifest: z.string(),
@@ -78,6 +86,7 @@ const status = z.object({
   problem: problem.nullable(),
   lanes: z.array(laneStatus),
   attempt: attempt.nullable(),
+  finish: finishStatus.nullable(),
   verification: z.string(),
   rollback: z.string(),
   next: z.array(z.string()).describe("Commands that make sense now, most useful first"),
@@ -98,6 +107,13 @@ const cutoverResult = z.object({
   predicted,
   pauseMs: z.number().nullable(),
   reason: z.string().nullable(),
+  status,
+});
+
+const finishResult = z.object({
+  outcome: z.enum(["begun", "refused", "would-run"]),
+  gate: z.array(gate),
+  rows: z.record(z.string(), z.int()).nullable(),
   status,
 });
 
@@ -144,6 +160,7 @@ export const shapes = {
   closed: z.object({ done: z.string(), status, sql: z.array(z.string()) }),
   preflight: z.object({ passed: z.boolean(), findings: z.array(finding), next: z.array(z.string()) }),
   cutover: cutoverResult,
+  finish: finishResult,
   event,
   cutoverEvent: z.union([event, z.object({ type: z.literal("result"), result: cutoverResult })]),
   journal: z.array(journalEntry),
@@ -177,6 +194,7 @@ type Checked = [
   Fits<FileFinding, typeof fileFinding>,
   Fits<GateCondition, typeof gate>,
   Fits<CutoverResult, typeof cutoverResult>,
+  Fits<FinishResult, typeof finishResult>,
   Fits<JournalEntry, typeof journalEntry>,
   Fits<LogLine, typeof logLine>,
   Fits<Alarm, typeof alarm>,
@@ -185,6 +203,7 @@ type Checked = [
   Fits<MoveEvent, typeof event>,
 ];
 export const SHAPES_FIT: Checked = [
+  true,
   true,
   true,
   true,

@@ -5,8 +5,13 @@ import { type RunResult, runCutover } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { CutoverRequest, MoveEvent } from "./move-service.ts";
-import { SWITCHING } from "./phases.ts";
+import { type Phase, SWITCHING } from "./phases.ts";
 import { recoverMove } from "./reconcile.ts";
+
+/** What has begun in these phases ends without a client. */
+export function isToBeEnded(phase: Phase): boolean {
+  return SWITCHING.has(phase) || phase === "aborting" || phase === "finishing";
+}
 
 export type AttemptRunsOptions = {
   readonly logger: Logger;
@@ -50,9 +55,9 @@ export class AttemptRuns {
     }
   }
 
-  /** C2, and an abort that was cut short: brought to an end in the background, whatever it takes. */
+  /** C2, an abort that was cut short, and a finish: brought to an end in the background, whatever it takes. */
   recover(move: Move): void {
-    if (!SWITCHING.has(move.phase) && move.phase !== "aborting") return;
+    if (!isToBeEnded(move.phase)) return;
     const { logger, life } = this.#options;
     const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recovery is tried again");
     const work = (signal: AbortSignal) => withBackoff(() => recoverMove(move, signal), { signal, onRetry });

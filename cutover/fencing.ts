@@ -1,13 +1,14 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import type {
-  AdapterCall,
-  AdapterOutcome,
-  AdapterReading,
-  FenceAdapter,
-  RouteAdapter,
-  TenantRef,
+import {
+  type AdapterCall,
+  type AdapterOutcome,
+  type AdapterReading,
+  type FenceAdapter,
+  proves,
+  type RouteAdapter,
+  type TenantRef,
 } from "./adapters/adapter.ts";
 
 export type FencingOptions = TenantRef & {
@@ -128,6 +129,17 @@ export class Fencing {
   async highestGeneration(signal: AbortSignal): Promise<number> {
     const { fences, routes } = this.#options;
     return Math.max(0, ...(await this.#read([...fences, ...routes], signal)).map(({ generation }) => generation));
+  }
+
+  /** The routes that do not say, read back, that they send the tenant where this generation brought it. */
+  async notRouted(generation: number, signal: AbortSignal): Promise<readonly string[]> {
+    const { routes } = this.#options;
+    const readings = await this.#read(routes, signal);
+    return readings.flatMap((reading, i) =>
+      proves("route", generation, reading)
+        ? []
+        : [`${routes[i]?.name} reads ${reading.state} of generation ${reading.generation}`],
+    );
   }
 
   /** How long each far side takes to answer, by reading it so often; the middle one counts. */

@@ -56,15 +56,14 @@ export async function recoverAbort(move: Move, signal: AbortSignal): Promise<voi
 }
 
 async function removeCopied(move: Move, by: string, signal: AbortSignal): Promise<void> {
-  const { probe, logger } = move.context;
+  const { logger } = move.context;
   let removed = 0;
   for (const { source, store } of lanesOf(move, "forward")) {
     const onRetry = (error: Error) => warn(move, "the target", error);
-    const onRows = (rows: number) => {
+    const onRows = (_table: string, rows: number) => {
       removed += rows;
-      void probe("abort.after-cleanup-batch");
     };
-    await withBackoff(() => store.pair.removeCopied(source, onRows, signal), { signal, onRetry });
+    await withBackoff(() => store.pair.removeRows(source, { onBatch: onRows }, signal), { signal, onRetry });
   }
   logger.info({ move: move.name, rows: removed }, "the copied rows are removed");
   await move.lanes.alone(async () => {

@@ -1,6 +1,6 @@
 import { reasonOf } from "../pipeline/backoff.ts";
 import type { Begin, Stray } from "../pipeline/capture-options.ts";
-import type { LaneId } from "../pipeline/entry.ts";
+import type { Change, LaneId } from "../pipeline/entry.ts";
 import { isDrayError } from "../pipeline/errors.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
 import type { Json, JsonObject } from "./control-store.ts";
@@ -20,9 +20,9 @@ type LaneSpec = {
 /**
  * active: it carries the tenant's changes away from where the tenant lives. standby: it is connected at the other side, and
  * will carry them back once the tenant is switched (C7). watched: the tenant has left its source, which is only watched for
- * strays (C5).
+ * strays (C5). closed: it carries nothing for good, and its target's rows are being removed.
  */
-export type LaneRole = "active" | "standby" | "watched";
+export type LaneRole = "active" | "standby" | "watched" | "closed";
 
 export type OpenLane = {
   readonly source: LaneSource;
@@ -45,6 +45,8 @@ export type Learned = {
 export type LaneEvents = {
   /** As the move's details say now. */
   readonly notes: () => Readonly<Record<string, LaneNote>>;
+  /** Rows that were written behind a fence, before they are told; null: what the lane had told went its way after all. */
+  readonly keepStrays: (lane: LaneId, changes: readonly Change[] | null) => Promise<void>;
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
   /** Awaited before the stray's place is passed. */
@@ -178,6 +180,7 @@ export class MoveLanes {
   }
 
   #start(lane: OpenLane): void {
+    if (this.roleOf(lane) === "closed") return;
     lane.runtime.start();
     void this.#learn(lane);
   }
@@ -186,7 +189,9 @@ export class MoveLanes {
     const { log, chunkStore, verifyMemory, control, throttle, clock, probe, logger, settings } = this.#context;
     const { lane } = source;
     const note = this.#events.notes()[lane];
-    const mode = ({ active: "carrying", standby: "standby", watched: "watching" } as const)[note?.role ?? "active"];
+    const mode = ({ active: "carrying", standby: "standby", watched: "watching", closed: "watching" } as const)[
+      note?.role ?? "active"
+    ];
     return new LaneRuntime({
       ...settings,
       source,
@@ -218,6 +223,7 @@ export class MoveLanes {
       },
       onStray: (stray) => this.#onStray(source, store, stray),
       onCarried: () => {
+        void this.#events.keepStrays(lane, null);
         void this.#context.alarms.clear(this.#context.journal.move.name, "STRAY_WRITE");
       },
       onStopped: (half, error) => {
@@ -245,6 +251,7 @@ export class MoveLanes {
     const keys = changes.slice(0, 10).map((change) => `${change.table} ${store.pair.describeKey(source, change)}`);
     const message = `the source took a write of the tenant behind the fence: ${keys.join(", ")} in ${transaction}`;
     const facts = { lane: source.lane, transaction, committedAtMs, session, changes: changes.length, keys };
+    await this.#events.keepStrays(source.lane, changes);
     await this.#events.onStray(facts);
     await alarms.raise(journal.move.name, "STRAY_WRITE", message, facts);
   }

@@ -47,8 +47,8 @@ export type TableStatus = {
 export type LaneStatus = {
   readonly lane: string;
   readonly store: string;
-  /** standby: it leads back, and carries nothing yet. watched: the tenant has left, and only strays matter. */
-  readonly role: "active" | "standby" | "watched";
+  /** standby: it leads back, and carries nothing yet. watched: the tenant has left, and only strays matter. closed: done. */
+  readonly role: "active" | "standby" | "watched" | "closed";
   /** capture's end: what the feed says of itself. */
   readonly capture: "connecting" | "shared" | "detached" | "stopped";
   readonly apply: "running" | "paused" | "stopped";
@@ -130,6 +130,34 @@ export type AttemptStatus = {
   /** target: another server answered at the home's address than at the first fence call (C1). */
   readonly decidedIn: "home" | "target";
 };
+export type FinishStatus = {
+  /** comparing and removing may take long, and go on after a restart; refused: nothing was removed. */
+  readonly stage: "comparing" | "removing" | "dropping" | "done" | "refused";
+  /** Of the source, by its tables. */
+  readonly rowsRemoved: Readonly<Record<string, number>>;
+  /** Rows that appeared behind the fence and stay, by table and key. */
+  readonly left: readonly string[];
+  readonly reason: string | null;
+};
+
+export type FinishRequest = {
+  readonly dryRun: boolean;
+  /** Before the retention is over; `tenant` must name the tenant. */
+  readonly now: boolean;
+  readonly tenant: string | null;
+  /** Goes ahead where the lanes back do not run, so that the sides cannot be compared; journalled. */
+  readonly acceptUnverified: boolean;
+};
+
+export type FinishResult = {
+  /** would-run and refused have changed nothing; begun goes on by itself, and status says how far it is. */
+  readonly outcome: "begun" | "refused" | "would-run";
+  readonly gate: readonly GateCondition[];
+  /** The tenant's rows at the source, by table, as counted now; null where they cannot be counted. */
+  readonly rows: Readonly<Record<string, number>> | null;
+  readonly status: MoveStatus;
+};
+
 export type StepTime = { readonly step: string; readonly startedMs: number; readonly tookMs: number };
 
 export type MoveStatus = {
@@ -145,6 +173,8 @@ export type MoveStatus = {
   readonly problem: Problem | null;
   readonly lanes: readonly LaneStatus[];
   readonly attempt: AttemptStatus | null;
+  /** `dray finish`, as far as it is; null before it is asked for. */
+  readonly finish: FinishStatus | null;
   readonly verification: string;
   readonly rollback: string;
   /** Commands that make sense now, most useful first. */
@@ -285,6 +315,11 @@ export interface MoveService {
   abort(move: string, caller: Caller): Promise<ActionResult>;
   /** `sql` is the guarded SQL that would remove the source's rows; it is not run. */
   close(move: string, caller: Caller): Promise<ActionResult & { readonly sql: readonly string[] }>;
+  /**
+   * The source's copy is compared once more and removed, with all that Drayage keeps of the move. Resolves once that is
+   * journalled; what follows needs no client.
+   */
+  finish(move: string, request: FinishRequest, caller: Caller, signal: AbortSignal): Promise<FinishResult>;
   journal(move: string, afterSeq: number): Promise<readonly JournalEntry[]>;
   /** All that can be told of a move afterwards; of any phase, and never with a row's value. */
   evidence(move: string, signal: AbortSignal): Promise<Evidence>;

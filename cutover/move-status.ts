@@ -1,5 +1,6 @@
 import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
 import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
+import { finishStatus } from "./finish-note.ts";
 import type { LaneState } from "./lane/lane-runtime.ts";
 import type { Move } from "./move.ts";
 import type { LaneRole, Learned, OpenLane } from "./move-lanes.ts";
@@ -26,6 +27,7 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     problem: problem === null ? null : withRemedy(problem),
     lanes: move.lanes.all.map((lane) => laneStatus(lane, move.lanes.roleOf(lane), move.phase, pace)),
     attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
+    finish: finishStatus(move.details.finish),
     verification: verificationWords(move),
     rollback: rollbackWords(move),
     next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
@@ -107,7 +109,12 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
     case "watching":
       // What is lost in the target stands in the source alone.
       if (codes.includes("TARGET_LOST_COMMITS")) return [status, `dray journal ${name}`];
-      return [status, `dray verify ${name} --watch`, `dray rollback ${name} --dry-run`, `dray close ${name}`];
+      return [
+        status,
+        `dray verify ${name} --watch`,
+        `dray rollback ${name} --dry-run`,
+        `dray finish ${name} --dry-run`,
+      ];
     case "rolling-back":
       if (codes.includes("CUTOVER_HELD"))
         return [status, `dray resolve ${name} --owner to`, `dray resolve ${name} --owner from`];
@@ -123,6 +130,9 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
       return [status];
     case "aborted":
       return [`dray start … --name ${name}`, `dray journal ${name}`, `dray close ${name}`];
+    case "finishing":
+      return [status, `dray journal ${name}`];
+    case "finished":
     case "closed":
       return [`dray evidence ${name}`, `dray journal ${name}`];
   }

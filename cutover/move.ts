@@ -5,11 +5,13 @@ import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
 import type { JsonObject, NewMove } from "./control-store.ts";
 import { type Direction, type Side, wayFrom } from "./direction.ts";
+import type { FinishNote } from "./finish-note.ts";
 import type { MoveContext } from "./move-context.ts";
 import { type LaneNote, MoveLanes } from "./move-lanes.ts";
 import type { PredictedStep, StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
 import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
+import { type StrayRow, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
 import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 
@@ -36,6 +38,10 @@ export type MoveDetails = {
   readonly accepted: { readonly by: string; readonly what: string } | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
   readonly earlier: number;
+  /** Rows that were written at a side that the tenant had left; the first of them, where they are many. */
+  readonly strays: readonly StrayRow[];
+  /** `dray finish`, as far as it is; null before it is asked for. */
+  readonly finish: FinishNote | null;
   /** C6: what must stand in each target, whichever server is it by now; empty before the commit. */
   readonly targets: readonly AcknowledgedTarget[];
 };
@@ -71,6 +77,8 @@ const BLANK: MoveDetails = {
   rollback: { kind: "unavailable", why: ["preflight of an earlier version did not look for it"] },
   accepted: null,
   earlier: 0,
+  strays: [],
+  finish: null,
   targets: [],
 };
 
@@ -93,6 +101,7 @@ export class Move {
     this.context = context;
     this.lanes = new MoveLanes(context, {
       notes: () => this.details.lanes,
+      keepStrays: (lane, changes) => this.setDetails(({ strays }) => ({ strays: straysWith(strays, lane, changes) })),
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
       onStray: (facts) => this.#noteStray(facts),

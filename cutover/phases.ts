@@ -10,6 +10,8 @@ export const PHASES = [
   "watching",
   "rolling-back",
   "rolled-back",
+  "finishing",
+  "finished",
   "paused",
   "failed",
   "aborting",
@@ -44,6 +46,9 @@ export const EVENTS = [
   "skip",
   "abort", // the operator ends the move before its commit point
   "aborted", // its copied rows are gone
+  "finish", // the source's copy is to be compared and removed
+  "finish-refused", // the sides differ, or cannot be compared: nothing was removed
+  "finished", // the source's copy is gone, and all that Drayage kept of the move
   "close", // reader, lanes and log are released
   "start-again", // a move that has ended, or never began, gives its name to the next one of its tenant
 ] as const;
@@ -103,6 +108,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     recopy: "watching",
     skip: "watching",
     retry: "watching",
+    finish: "finishing",
     close: "closed",
   },
   "rolling-back": {
@@ -127,6 +133,8 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     recopy: "copying",
     abort: "aborting",
   },
+  finishing: { ...REFUSE_ALL, "finish-refused": "watching", finished: "finished" },
+  finished: { ...REFUSE_ALL, "start-again": "planned" },
   paused: {
     ...REFUSE_ALL,
     resume: "copying",
@@ -179,6 +187,7 @@ export const RUNNING: ReadonlySet<Phase> = new Set<Phase>([
   "watching",
   "rolling-back",
   "rolled-back",
+  "finishing",
   "paused",
   "failed",
 ]);

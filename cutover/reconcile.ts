@@ -1,6 +1,7 @@
 import { isDrayError } from "../pipeline/errors.ts";
 import { recoverCutover } from "./cutover-run.ts";
 import { type Direction, destination, type Side, wayFrom } from "./direction.ts";
+import { runFinish } from "./finish-run.ts";
 import type { Move } from "./move.ts";
 import { recoverAbort } from "./move-end.ts";
 import { SWITCHING } from "./phases.ts";
@@ -25,6 +26,7 @@ export async function recoverMove(move: Move, signal: AbortSignal): Promise<void
     }
   }
   if (SWITCHING.has(move.phase)) await recoverCutover(move, signal);
+  if (move.phase === "finishing") await runFinish(move, signal);
 }
 
 /**

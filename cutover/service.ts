@@ -5,11 +5,12 @@ import { checkTables, readKnown, readManifest } from "../pipeline/manifest-check
 import { guessBelonging, writeManifest } from "../pipeline/manifest-init.ts";
 import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
-import { AttemptRuns } from "./attempt-runs.ts";
+import { AttemptRuns, isToBeEnded } from "./attempt-runs.ts";
 import type { JournalEntry, NewMove } from "./control-store.ts";
 import { retryRouting } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import { gatherEvidence } from "./evidence.ts";
+import { beginFinish } from "./finish.ts";
 import { notePreflight } from "./kept-facts.ts";
 import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
@@ -22,6 +23,8 @@ import type {
   CutoverRequest,
   CutoverResult,
   Evidence,
+  FinishRequest,
+  FinishResult,
   LogLine,
   LogQuery,
   ManifestCheckRequest,
@@ -36,7 +39,7 @@ import type {
 import { startMove } from "./move-start.ts";
 import { moveStatus } from "./move-status.ts";
 import { Pace } from "./pace.ts";
-import { allowed, type Phase, SWITCHING } from "./phases.ts";
+import { allowed, type Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
 import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
@@ -152,7 +155,7 @@ export class DrayService implements MoveService {
       const move = this.#move(name);
       const status = await moveStatus(move, this.#pace);
       yield { type: "status", status };
-      if (status.phase === "closed") return;
+      if (status.phase === "closed" || status.phase === "finished") return;
       await this.#changeOf(move, both);
     }
   }
@@ -259,6 +262,13 @@ export class DrayService implements MoveService {
     return { ...(await this.#done(move, "reader, lanes, log and watch are released; the source's rows stay")), sql };
   }
 
+  async finish(name: string, request: FinishRequest, { by }: Caller, signal: AbortSignal): Promise<FinishResult> {
+    const move = this.#move(name);
+    const result = await move.command("finish", by, () => beginFinish(move, request, by, signal));
+    this.#attempts.recover(move);
+    return { ...result, status: await this.status(name) };
+  }
+
   async journal(name: string, afterSeq: number): Promise<readonly JournalEntry[]> {
     return await this.#move(name).context.journal.entries(afterSeq);
   }
@@ -361,7 +371,9 @@ export class DrayService implements MoveService {
       });
     }
     if (this.#life.signal.aborted) return;
-    if (SWITCHING.has(move.phase) || move.phase === "aborting") this.#attempts.recover(move);
+    // What is removed at the source is watched meanwhile.
+    if (move.phase === "finishing") move.run();
+    if (isToBeEnded(move.phase)) this.#attempts.recover(move);
     else move.run();
   }
 

@@ -6,7 +6,7 @@ import type { ManifestStore } from "../pipeline/manifest.ts";
 import type { CheckTime, Finding } from "../pipeline/preflight.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
 import type { FoundRow } from "../pipeline/verify/compare.ts";
-import type { Sink } from "../sinks/sink.ts";
+import type { Removal, Sink } from "../sinks/sink.ts";
 import type { TargetControl } from "../sinks/target-control.ts";
 
 export type Discovered = {
@@ -34,8 +34,15 @@ export interface StorePair {
   discover(store: ManifestStore, tenant: string, signal: AbortSignal): Promise<Discovered>;
   /** All findings at once; what cannot be asked is an error among them. */
   check(options: PairCheck, signal: AbortSignal): Promise<readonly Finding[]>;
-  /** After an abort: the tenant's rows in the target, guarded, in small paced batches; may be repeated. */
-  removeCopied(lane: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void>;
+  /** The tenant's rows in the target of a lane that is closed: guarded, in small paced batches; may be repeated. */
+  removeRows(lane: LaneSource, removal: Removal, signal: AbortSignal): Promise<void>;
+  /** The id that the table's copy in the target has as a source, in the lane that goes the other way. */
+  idAtTarget(table: CoveredTable): string;
+  /**
+   * Both sides forget a move's lanes of a store: marks and progress. What keeps a copy of an old control store from doing
+   * harm stays: that the lanes are closed, and the outcomes (C2). May be repeated.
+   */
+  forget(move: string, store: string, signal: AbortSignal): Promise<void>;
   /** Guarded statements that would remove the tenant's rows at the source; nothing runs them. */
   removalSql(lane: LaneSource): readonly string[];
   /** For `dray log --bodies`: columns and values of a change, as text. */

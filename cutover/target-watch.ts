@@ -8,7 +8,7 @@ import type { Phase } from "./phases.ts";
 /** A server that does not answer by then says nothing this time. */
 const ANSWER_MS = 10_000;
 /** The tenant serves at the target of the last switch. */
-const FOLLOWED: ReadonlySet<Phase> = new Set<Phase>(["watching", "rolled-back"]);
+const FOLLOWED: ReadonlySet<Phase> = new Set<Phase>(["watching", "finishing", "rolled-back"]);
 const ALARMS = ["TARGET_LOST_COMMITS", "TARGET_UNPROVEN"] as const;
 
 /**

@@ -25,6 +25,19 @@ export function laneVerification({ runtime }: OpenLane): VerificationStatus {
   };
 }
 
+/** Rows that are missing or different at the lane's target. */
+export function differing({ runtime }: OpenLane): number {
+  const { tables } = runtime.verification.state;
+  return sum(tables, ({ differences }) => differences.filter(({ kind }) => kind !== "extra").length);
+}
+
+/** Rows that only the lane's target has. */
+export function extraRows({ runtime }: OpenLane): readonly { readonly table: string; readonly key: Uint8Array }[] {
+  return runtime.verification.state.tables.flatMap(({ id, differences }) =>
+    differences.filter(({ kind }) => kind === "extra").map(({ key }) => ({ table: id, key })),
+  );
+}
+
 /** One line for people, and for every answer about the move. */
 export function verificationWords(move: Move): string {
   const { accepted } = move.details;

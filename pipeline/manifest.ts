@@ -29,6 +29,8 @@ export type Manifest = {
     readonly onSlip: "drain-again" | "abort";
     /** How many heartbeats in a row the lag must stay below the limit. */
     readonly heartbeats: number;
+    /** How long the source's copy stays before `dray finish` removes it. */
+    readonly retentionHours: number;
   };
 };
 
@@ -132,6 +134,11 @@ const cutover = z.strictObject({
     .default("drain-again")
     .describe("A write came through the fence between the two drains: carry it and prove again, or abort the attempt"),
   heartbeats: z.int().min(1).max(100).default(4).describe("Heartbeats in a row that the lag must stay below the limit"),
+  retention_h: z
+    .number()
+    .min(0)
+    .default(168)
+    .describe("Hours that the source's copy stays behind the cutover, for a rollback, before `dray finish` removes it"),
 });
 
 /** The file's own shape. `pipeline/manifest-check.ts` parses text with it and says where each thing is wrong. */
@@ -185,6 +192,7 @@ export const manifestFile = z
         maxPauseMs: file.cutover.max_pause_ms ?? null,
         onSlip: file.cutover.on_slip,
         heartbeats: file.cutover.heartbeats,
+        retentionHours: file.cutover.retention_h,
       },
     }),
   );

@@ -44,7 +44,12 @@ export const PROBES = [
   "recopy.after-start-mark",
   "abort.after-outcome",
   "abort.after-close",
-  "abort.after-cleanup-batch",
+  "cleanup.after-batch",
+  "finish.begun",
+  "finish.after-compare",
+  "finish.after-close",
+  "finish.after-removal",
+  "finish.after-drop",
 ] as const;
 export type ProbeName = (typeof PROBES)[number];
 export type Probe = (name: ProbeName, facts?: Readonly<Record<string, unknown>>) => Promise<void> | void;

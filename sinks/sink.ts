@@ -106,19 +106,32 @@ export interface LaneSink {
 /** Rows removed, by table. */
 export type RemovedRows = Readonly<Record<string, number>>;
 
+/** Rows that a removal leaves where they are, as keys' text by the lane's tables. */
+export type RowsToSpare = {
+  /** As far as is known now. */
+  known(table: string): ReadonlySet<string>;
+  /** Before rows are locked: resolves once `confirm` can be expected to answer in a moment. */
+  ready(signal: AbortSignal): Promise<void>;
+  /** While rows are locked: when it resolves, `known` names every row that was written until it was called. */
+  confirm(signal: AbortSignal): Promise<void>;
+};
+
+export type Removal = {
+  readonly onBatch: (table: string, rows: number) => void;
+  readonly spare?: RowsToSpare;
+  /** Once a table is done: the keys, as text, of the rows that were spared. */
+  readonly onLeft?: (table: string, keys: readonly string[]) => void;
+};
+
 /** Writes a target. One per target server. */
 export interface Sink {
   readonly kind: string;
   /** A7: takes a higher applier epoch, ends the old applier's connections and waits for their locks. */
   open(target: LaneTarget, signal: AbortSignal): Promise<LaneSink>;
   /**
-   * What an abort copied, removed again: guarded, in small batches with pauses. Only behind `closeForGood` (else
+   * The tenant's rows, removed again: guarded, in small batches with pauses. Only behind `closeForGood` (else
    * LANE_NOT_CLOSED). May be ended by its signal and begun again: what is left is found, not remembered.
    */
-  removeRows(
-    target: LaneTarget,
-    onBatch: (table: string, rows: number) => void,
-    signal: AbortSignal,
-  ): Promise<RemovedRows>;
+  removeRows(target: LaneTarget, removal: Removal, signal: AbortSignal): Promise<RemovedRows>;
   close(): Promise<void>;
 }

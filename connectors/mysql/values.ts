@@ -1,7 +1,7 @@
 import { carrierOf } from "./column-types.ts";
 import { canonicalReal } from "./decimal-text.ts";
 import { quoteIdentifier } from "./identifier.ts";
-import { assertJsonText } from "./json-guard.ts";
+import { canonicalJson } from "./json-guard.ts";
 import type { ColumnSpec } from "./table-spec.ts";
 
 /**
@@ -47,12 +47,7 @@ export type Normalise = (raw: Uint8Array, from: number, to: number) => Uint8Arra
 export function fromSelect(column: ColumnSpec, mode: SelectMode = "plain"): Normalise | null {
   const carrier = carrierOf(column);
   if (carrier === "real") return (raw, from, to) => canonicalReal(raw.subarray(from, to));
-  if (carrier === "json" && mode !== "comparing") {
-    return (raw, from, to) => {
-      assertJsonText({ bytes: raw, from, to }, column.name, mode);
-      return null;
-    };
-  }
+  if (carrier === "json") return (raw, from, to) => canonicalJson({ bytes: raw, from, to }, column.name, mode);
   return null;
 }
 

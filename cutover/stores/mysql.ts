@@ -1,7 +1,9 @@
 import type { GenerationBook } from "../../connectors/generation-book.ts";
 import { connectMysql, type MysqlAddress, quoteIdentifier, quoteTable } from "../../connectors/mysql/client.ts";
+import { carrierOf } from "../../connectors/mysql/column-types.ts";
 import { MysqlConnector } from "../../connectors/mysql/connector.ts";
 import { discoverTables } from "../../connectors/mysql/discover-tables.ts";
+import { forgetLanes } from "../../connectors/mysql/forget-lanes.ts";
 import { MysqlGenerationBook } from "../../connectors/mysql/generation-book.ts";
 import { ensureDraySchema } from "../../connectors/mysql/installation.ts";
 import { keyValues } from "../../connectors/mysql/key-bytes.ts";
@@ -22,11 +24,12 @@ import { DrayError } from "../../pipeline/errors.ts";
 import type { LiveTable } from "../../pipeline/live-schema.ts";
 import type { ManifestStore } from "../../pipeline/manifest.ts";
 import type { Finding } from "../../pipeline/preflight.ts";
-import type { LaneSource } from "../../pipeline/source.ts";
+import type { CoveredTable, LaneSource } from "../../pipeline/source.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import { MysqlSink } from "../../sinks/mysql/mysql-sink.ts";
 import { TableStatements } from "../../sinks/mysql/table-statements.ts";
 import { MysqlTargetControl } from "../../sinks/mysql/target-control.ts";
+import type { Removal } from "../../sinks/sink.ts";
 import type { Discovered, PairCheck, StorePair } from "../store-kind.ts";
 import type { ClusterAddress, StoreKind, StoreKindOptions } from "../stores.ts";
 
@@ -180,9 +183,24 @@ class MysqlPair implements StorePair {
     });
   }
 
-  async removeCopied(source: LaneSource, onRows: (rows: number) => void, signal: AbortSignal): Promise<void> {
-    const { lane, tenant, tables } = source;
-    await this.sink.removeRows({ lane, tenant, tables }, (_table, rows) => onRows(rows), signal);
+  async removeRows({ lane, tenant, tables }: LaneSource, removal: Removal, signal: AbortSignal): Promise<void> {
+    await this.sink.removeRows({ lane, tenant, tables }, removal, signal);
+  }
+
+  idAtTarget(table: CoveredTable): string {
+    const { targetSchema, name } = tableSpec(table);
+    return `${targetSchema}.${name}`;
+  }
+
+  async forget(move: string, store: string, signal: AbortSignal): Promise<void> {
+    for (const cluster of [this.#options.from, this.#options.to]) {
+      const session = await connectMysql(address(cluster), { side: "source", signal });
+      try {
+        await forgetLanes(session, cluster.draySchema, `${move}.${store}`, signal);
+      } finally {
+        await session.close();
+      }
+    }
   }
 
   /** The last table first, as what refers goes before what is referred to; by tenant, a thousand rows a statement. */
@@ -200,7 +218,7 @@ class MysqlPair implements StorePair {
   describeChange(source: LaneSource, change: Change): Readonly<Record<string, string | null>> {
     const columns = carriedColumns(specOf(source, change));
     const row = decodeRow(change.row, columns.length);
-    return Object.fromEntries(columns.map(({ name, charset }, i) => [name, text(row[i] ?? null, charset)]));
+    return Object.fromEntries(columns.map((column, i) => [column.name, text(column, row[i] ?? null)]));
   }
 
   differingColumns(source: LaneSource, table: string, found: FoundRow): readonly string[] {
@@ -211,9 +229,9 @@ class MysqlPair implements StorePair {
   describeDifference(source: LaneSource, table: string, found: FoundRow) {
     const all = differing(carriedColumns(specOf(source, { table })), found);
     return Object.fromEntries(
-      all.map(({ column: { name, charset }, source: one, target: other }) => [
-        name,
-        { source: text(one, charset), target: text(other, charset) },
+      all.map(({ column, source: one, target: other }) => [
+        column.name,
+        { source: text(column, one), target: text(column, other) },
       ]),
     );
   }
@@ -222,7 +240,7 @@ class MysqlPair implements StorePair {
     const spec = specOf(source, { table });
     const values = keyValues(spec, key);
     return keyColumns(spec)
-      .map(({ name, charset }, i) => `${name}=${text(values[i] ?? null, charset)}`)
+      .map((column, i) => `${column.name}=${text(column, values[i] ?? null)}`)
       .join(" ");
   }
 
@@ -252,13 +270,17 @@ function specOf(source: LaneSource, change: Pick<Change, "table">): TableSpec {
   return tableSpec(table);
 }
 
-/** Binary bytes in hex, all else as its text. */
-function text(value: Uint8Array | null, charset: string | null): string | null {
+/** Binary bytes in hex, all else as its text: whoever reads it must be able to tell two keys apart, and find the row. */
+function text(column: ColumnSpec, value: Uint8Array | null): string | null {
   if (value === null) return null;
   const bytes = Buffer.from(value);
-  const isText = bytes.every((byte) => byte >= 0x20) || charset !== null;
-  return isText && charset !== "binary" ? bytes.toString("utf8") : `0x${bytes.toString("hex")}`;
+  const carrier = carrierOf(column);
+  if (carrier === "bytes" || (carrier === "string" && column.charset === "binary")) return `0x${bytes.toString("hex")}`;
+  return carrier === "string" && column.charset === "latin1" ? LATIN1.decode(bytes) : bytes.toString("utf8");
 }
+
+/** MySQL's latin1. */
+const LATIN1 = new TextDecoder("windows-1252");
 
 function address(cluster: ClusterAddress): MysqlAddress {
   const { host, port, user, password, tls } = cluster;

@@ -75,6 +75,11 @@ export const CUTOVER_PROBLEMS = {
       "Bring back what is named: it is tried until it answers. `dray resolve` decides where both sides can be read.",
   },
   RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
+  SOURCE_WATCH_BEHIND: {
+    retry: "backoff",
+    remedy:
+      "The source's binlog is not read in time to tell whether its rows were written behind the fence, so none is removed now. It is tried again; see the lag of the watched lane.",
+  },
   STRAY_WRITE: {
     retry: "never",
     remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",

@@ -51,6 +51,8 @@ export type TableState = {
 /** V2: beyond so many dirty keys of a table a range falls back to being compared as a whole. */
 export const DIRTY_CAP = 100_000;
 const FALL_BACK_TO = 0.8;
+/** So many differences of a table are kept by name. A range with more counts as not verified until it is compared again. */
+export const MOST_DIFFERENCES = 10_000;
 
 /**
  * What is known of one table: which ranges were found equal, at which place of the log, and which keys have changed
@@ -60,6 +62,7 @@ export class VerifiedTable {
   readonly id: string;
   readonly #ordered: boolean;
   readonly #cap: number;
+  readonly #most: number;
   #pass: number;
   #ranges: Range[] = [blank()];
   /** By key text, the one that changed longest ago first. */
@@ -67,17 +70,21 @@ export class VerifiedTable {
   readonly #differences = new Map<string, Difference>();
   /** Counts the passes that were asked for: work that began before the last one does not answer it. */
   #asked = 0;
+  /** The last place of the log at which a comparison of the table has ended. */
+  #latest = 0;
 
   constructor(options: {
     readonly id: string;
     readonly ordered: boolean;
     readonly pass: number;
     readonly cap?: number;
+    readonly mostDifferences?: number;
   }) {
     this.id = options.id;
     this.#ordered = options.ordered;
     this.#pass = options.pass;
     this.#cap = options.cap ?? DIRTY_CAP;
+    this.#most = options.mostDifferences ?? MOST_DIFFERENCES;
   }
 
   get pass(): number {
@@ -132,11 +139,13 @@ export class VerifiedTable {
     return { after, upTo };
   }
 
-  /** It was written anew, as by a repair: it is compared again as a whole. */
+  /** It was written anew, as by a repair: every range that may hold a part of it is compared again as a whole. */
   forget(span: Span): void {
-    for (const [i, range] of this.#ranges.entries()) {
-      if (sameBound(range.after, span.after) && sameBound(range.upTo, span.upTo)) this.#fallBack(i);
-    }
+    const exact = this.#ranges.findIndex(
+      ({ after, upTo }) => sameBound(after, span.after) && sameBound(upTo, span.upTo),
+    );
+    if (exact !== -1) return this.#fallBack(exact);
+    for (const [i, range] of this.#ranges.entries()) if (this.#mayOverlap(range, span)) this.#fallBack(i);
   }
 
   /** An entry of the log changed the row. */
@@ -185,6 +194,7 @@ export class VerifiedTable {
     // Fallen back or copied again meanwhile: nothing has been kept of what changed since.
     if (range === undefined || range.trackedFrom === null || range.trackedFrom > compared.seq) return;
     const { seq, rows, digest, keys, found, asked, nowMs } = compared;
+    this.#latest = Math.max(this.#latest, seq);
     this.#ranges[place] = { ...range, seq, rows, digest, due: asked === this.#asked ? false : range.due };
     const differing = new Set(found.map(({ key }) => keyText(key)));
     if (this.#dirty.size > 0 || this.#differences.size > 0) {
@@ -198,6 +208,10 @@ export class VerifiedTable {
     }
     for (const { key, kind } of found) {
       const text = keyText(key);
+      if (this.#differences.size >= this.#most && !this.#differences.has(text)) {
+        this.#ranges[place] = { ...(this.#ranges[place] as Range), seq: null };
+        break;
+      }
       this.#makeDirty(text, seq);
       if ((this.#differences.get(text)?.seq ?? 0) > seq) continue;
       this.#differences.set(text, { key: Buffer.from(key), kind, columns: null, seq, foundAtMs: nowMs });
@@ -207,12 +221,14 @@ export class VerifiedTable {
   /** A row that was compared by its key at `seq`. */
   comparedKey(key: KeyBytes, seq: number, found: Omit<Difference, "key" | "seq"> | null): void {
     const text = keyText(key);
+    const isOvertaken = seq < this.#latest;
+    this.#latest = Math.max(this.#latest, seq);
     if ((this.#differences.get(text)?.seq ?? 0) > seq) return;
-    if (found === null) this.#clear(text, seq);
-    else {
-      this.#differences.set(text, { ...found, key: Buffer.from(key), seq });
-      if ((this.#dirty.get(text) ?? 0) <= seq) this.#dirty.delete(text);
-    }
+    if (found === null) return this.#clear(text, seq);
+    this.#differences.set(text, { ...found, key: Buffer.from(key), seq });
+    // A comparison of a later place that ended before this one may have found it equal: it is compared once more.
+    if (isOvertaken) this.#makeDirty(text, seq);
+    else if ((this.#dirty.get(text) ?? 0) <= seq) this.#dirty.delete(text);
   }
 
   /** Up to `limit`, those that changed longest ago first. */
@@ -277,6 +293,12 @@ export class VerifiedTable {
       else low = middle + 1;
     }
     return this.#ranges[low] as Range;
+  }
+
+  #mayOverlap({ after, upTo, endText }: Range, span: Span): boolean {
+    if (!this.#ordered) return true;
+    const begins = after === null || span.upTo === null || isBelow(this.#endText(after), this.#endText(span.upTo));
+    return begins && (upTo === null || span.after === null || isBelow(this.#endText(span.after), endText));
   }
 
   /** The place of a range that is exactly the span, cut out of the larger one that begins where it does. */

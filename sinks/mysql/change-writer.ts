@@ -64,8 +64,8 @@ const LOOKS = 3;
 
 /**
  * One row of an open transaction. Where another move's row stands in its way (A8): a delete has nothing of ours left to
- * delete; a row that the log changes again need not be written now, and must not be waited for, as that later change may
- * be what gave it to the other tenant; else GUARD_CONTENDED while that move can still take its row away.
+ * delete; a row that the log changes again need not be written now (what stands of it goes), and must not be waited for,
+ * as that later change may be what gave it to the other tenant; else GUARD_CONTENDED while that move can still take its row away.
  */
 export async function writeContended(
   session: MysqlSession,
@@ -85,7 +85,12 @@ export async function writeContended(
       const found = await road.contenders.inTheWay(session, table, row, by, signal);
       if (found.kind === "nothing" && look < LOOKS) continue;
       if (found.kind !== "moving") throw named(error, change);
-      if (kind === "delete" || road.changedLater()) return;
+      if (kind === "delete") return;
+      if (road.changedLater()) {
+        // What stands of it is of before, and a row of ours that takes over its unique values would meet it.
+        await deleteKeys(session, table, [table.keyOf(row)], signal, "passed over");
+        return;
+      }
       const { lane, move, tenant, state } = found.lane;
       if (state === "arrived") throw named(error, change);
       const key = table.keyLabel(row);

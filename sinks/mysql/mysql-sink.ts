@@ -3,7 +3,7 @@ import type { Clock } from "../../pipeline/clock.ts";
 import type { LaneId } from "../../pipeline/entry.ts";
 import { DrayError } from "../../pipeline/errors.ts";
 import type { Probe } from "../../pipeline/probe.ts";
-import type { LaneSink, LaneTarget, RemovedRows, Sink } from "../sink.ts";
+import type { LaneSink, LaneTarget, Removal, RemovedRows, Sink } from "../sink.ts";
 import { AppliersRow, isSameLife, serverLife } from "./applier-epoch.ts";
 import { removeTenantRows } from "./cleanup.ts";
 import { LaneBook } from "./lane-book.ts";
@@ -83,12 +83,8 @@ export class MysqlSink implements Sink {
     return sink;
   }
 
-  /** Removes what was copied, table by table, the last one first; only after the lane was closed for good (C5). */
-  async removeRows(
-    target: LaneTarget,
-    onBatch: (table: string, rows: number) => void,
-    signal: AbortSignal,
-  ): Promise<RemovedRows> {
+  /** Table by table, the last one first; only after the lane was closed for good (C5). */
+  async removeRows(target: LaneTarget, removal: Removal, signal: AbortSignal): Promise<RemovedRows> {
     const { draySchema: schema, clock, probe } = this.#options;
     const appliers = new AppliersRow({ schema, lane: target.lane });
     return this.#once(async (session) => {
@@ -97,9 +93,14 @@ export class MysqlSink implements Sink {
       const removed: Record<string, number> = {};
       for (const [id, table] of [...tableStatements(target)].reverse()) {
         const use = <T>(work: (one: MysqlSession) => Promise<T>) => work(session);
-        const batch = (rows: number) => onBatch(id, rows);
-        const options = { table, transaction, use, clock, probe, onBatch: batch };
-        removed[id] = (await removeTenantRows(options, signal)).rows;
+        const onBatch = (rows: number) => removal.onBatch(id, rows);
+        const spare = removal.spare === undefined ? {} : { spare: removal.spare };
+        const { rows, left } = await removeTenantRows(
+          { table, transaction, use, clock, probe, onBatch, ...spare },
+          signal,
+        );
+        removed[id] = rows;
+        removal.onLeft?.(id, left);
       }
       await new LaneBook(schema).forget(session, target.lane, signal);
       return removed;
@@ -111,7 +112,8 @@ export class MysqlSink implements Sink {
   }
 
   async #once<T>(work: (session: MysqlSession) => Promise<T>, signal: AbortSignal): Promise<T> {
-    const session = await connectMysql(this.#options.address, { side: "sink", signal });
+    const attributes = { dray_role: "sink" };
+    const session = await connectMysql(this.#options.address, { side: "sink", attributes, signal });
     try {
       return await work(session);
     } finally {

@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemClock } from "../../pipeline/clock.ts";
 import type { LaneId } from "../../pipeline/entry.ts";
 import { keyText } from "../../pipeline/key-text.ts";
+import { noProbe } from "../../pipeline/probe.ts";
+import { VerifiedState } from "../../pipeline/verify/verified-state.ts";
+import { encodeKeysBody } from "../../pipeline/verify/verify-body.ts";
+import type { ReadyEntry } from "../../sinks/entry-feed.ts";
 import type { LaneSink } from "../../sinks/sink.ts";
+import { Verifier } from "../../sinks/verifier.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { batch, MysqlTarget, type Row, soon } from "./mysql-target.ts";
 
@@ -58,6 +64,37 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     // The later change may as well be in the batch itself.
     await one.applyChanges(batch(3, [put("u", "2", "one", "hot")], [put("u", "2", "one", "cold")]), soon());
     expect(await target.rows("u")).toEqual(["1 two Hot", "2 one cold", "3 one free"]);
+  });
+
+  test("a row that is not written now, as the log changes it again, keeps no unique value from the lane's own rows", async () => {
+    await two.applyChanges(batch(100, [put("u", "50", "two", "taken")]), soon());
+    await one.applyChanges(batch(100, [put("u", "60", "one", "handed over")]), soon());
+    const key = keyText(target.key("u", ["60", "one", ""]));
+    const changedLater = (table: string, text: string) => table === target.id("u") && text === key;
+    const changes = [[put("u", "60", "one", "taken")], [put("u", "61", "one", "handed over")]];
+    await one.applyChanges({ ...batch(101, ...changes), changedLater }, soon());
+    expect((await target.rows("u")).slice(-2)).toEqual(["50 two taken", "61 one handed over"]);
+    await one.applyChanges(batch(103, [put("u", "60", "one", "its own")]), soon());
+    expect((await target.rows("u")).slice(-2)).toEqual(["60 one its own", "61 one handed over"]);
+    await two.applyChanges(batch(101, [drop("u", "50", "two", "taken")]), soon());
+    const gone = [drop("u", "60", "one", "its own"), drop("u", "61", "one", "handed over")];
+    await one.applyChanges(batch(104, gone), soon());
+  });
+
+  // Two moves into one target, and a row that both lanes know: at the verify entry's place the source has it, and the
+  // target has it only behind the later change that A8 waits for. Until that is compared it is told as missing.
+  test.fails("V1, A8: a row that is not written now, as the log changes it again, is no difference meanwhile", async () => {
+    await two.applyChanges(batch(200, [put("u", "201", "two", "worn")]), soon());
+    const change = put("u", "202", "one", "worn");
+    await one.applyChanges({ ...batch(200, [change]), changedLater: () => true }, soon());
+    const state = new VerifiedState({ tables: target.tables });
+    const verifier = new Verifier({ state, clock: systemClock, probe: noProbe, columnsOf: () => [], onCompared() {} });
+    const scope = { form: "keys", table: target.id("u"), keys: 1 } as const;
+    const header = { seq: 201, detail: { kind: "verify", scope } };
+    const verify = encodeKeysBody({ leftOut: [], rows: [{ key: change.key, row: change.row }] });
+    verifier.compare({ header, verify } as unknown as ReadyEntry, await one.openReadView(soon()));
+    expect(await verifier.outcome(201, soon())).toBe("compared");
+    expect(state.table(scope.table).differences).toEqual([]);
   });
 
   test("W4: a table is shared while another move that is under way brings rows of it", async () => {
@@ -137,7 +174,7 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     // Its rows are still being removed.
     await expect(meets(20, "902")).rejects.toMatchObject(CONTENDED);
     await sink.close();
-    await target.sink().removeRows(three, () => {}, soon());
+    await target.sink().removeRows(three, { onBatch: () => {} }, soon());
     await target.sql.execute(insert, [Buffer.from("902"), Buffer.from("three")]);
     await expect(meets(20, "902")).rejects.toMatchObject({ code: "GUARD_FOREIGN_ROW", facts: { key: "902" } });
   });

@@ -89,7 +89,7 @@ describeWithMysql("the grants that preflight asks for are enough", (mysql) => {
       expect(copied).toEqual([{ rows_: 3 }]);
       await lane.closeForGood(signal);
       await lane.close();
-      await sink.removeRows(source, () => {}, signal);
+      await sink.removeRows(source, { onBatch: () => {} }, signal);
       await feed.close();
     } finally {
       await sink.close();

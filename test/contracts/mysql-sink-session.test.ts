@@ -57,7 +57,7 @@ describeWithMysql("MySQL sink: its sessions and transactions", (mysql) => {
     await sink.clearTable(target.id("a"), soon());
     await sink.advance({ offset: "1", epoch: 1, nonce: "ab".repeat(16), seq: 3 }, soon());
     await sink.closeForGood(soon());
-    await target.sink().removeRows(lane, () => {}, soon());
+    await target.sink().removeRows(lane, { onBatch: () => {} }, soon());
     await sink.close();
     const transactions = (await tablesOfTransactions(place)).filter((tables) =>
       tables.some((table) => table.startsWith(`${target.schema}.`)),

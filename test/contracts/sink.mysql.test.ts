@@ -52,7 +52,7 @@ async function harness(target: MysqlTarget): Promise<SinkHarness> {
       const sql = `INSERT INTO ${target.table(table)} VALUES (${marks})`;
       await target.sql.execute(sql, values(table, row, NEIGHBOUR));
     },
-    removeRows: () => target.sink().removeRows(lane, () => {}, soon()),
+    removeRows: () => target.sink().removeRows(lane, { onBatch: () => {} }, soon()),
   };
 }
 

@@ -2,7 +2,15 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { CutoverRequest, CutoverResult, MoveStatus } from "../../cutover/move-service.ts";
+import type {
+  CutoverRequest,
+  CutoverResult,
+  FinishRequest,
+  FinishResult,
+  MoveStatus,
+  VerificationReport,
+  VerifyRequest,
+} from "../../cutover/move-service.ts";
 import type { Driver } from "../whole/world/driver.ts";
 import type { ChildAnswer, ChildOptions, ChildRequest } from "./serve-child.ts";
 
@@ -13,10 +21,87 @@ process.once("exit", () => rmSync(COMPILED, { recursive: true, force: true }));
 /** The answer will never come: the process is gone. */
 export class ChildDied extends Error {}
 
-type Draft<T> = T extends { readonly id: number } ? Omit<T, "id"> : never;
+type Draft<T> = T extends { readonly id: number } ? Omit<T, "id" | "move"> : never;
 
 /** The product in a process of its own, which may die at any call. */
 export class ChildDriver implements Driver {
+  readonly #process: ServeProcess;
+  readonly #move: string | null;
+
+  constructor(options: ChildOptions | { readonly process: ServeProcess; readonly move: string }) {
+    this.#process = "process" in options ? options.process : new ServeProcess(options);
+    this.#move = "process" in options ? options.move : null;
+  }
+
+  /** The same process, for another of its moves. */
+  named(move: string): ChildDriver {
+    return new ChildDriver({ process: this.#process, move });
+  }
+
+  /** Resolves once every move has been taken up; ChildDied where it died before that. */
+  async ready(): Promise<void> {
+    await this.#process.ready();
+  }
+
+  /** The place at which it died by its own hand, once it has ended. */
+  async diedAt(): Promise<string | null> {
+    return await this.#process.diedAt();
+  }
+
+  get isAlive(): boolean {
+    return this.#process.isAlive;
+  }
+
+  async kill(): Promise<void> {
+    await this.#process.kill();
+  }
+
+  async start(tenant: string): Promise<void> {
+    await this.#ask({ verb: "start", tenant });
+  }
+
+  async status(): Promise<MoveStatus> {
+    return (await this.#ask({ verb: "status" })) as MoveStatus;
+  }
+
+  async cutover(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
+    return (await this.#ask({ verb: "cutover", request })) as CutoverResult;
+  }
+
+  async rollback(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
+    return (await this.#ask({ verb: "rollback", request })) as CutoverResult;
+  }
+
+  async finish(request: Partial<FinishRequest> = {}): Promise<FinishResult> {
+    return (await this.#ask({ verb: "finish", request })) as FinishResult;
+  }
+
+  async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {
+    await this.#ask({ verb });
+  }
+
+  async recopy(table: string | null): Promise<void> {
+    await this.#ask({ verb: "recopy", table });
+  }
+
+  async resolve(owner: "from" | "to"): Promise<void> {
+    await this.#ask({ verb: "resolve", owner });
+  }
+
+  async verify(request: Partial<VerifyRequest> = {}): Promise<void> {
+    await this.#ask({ verb: "verify", request });
+  }
+
+  async verification(): Promise<VerificationReport> {
+    return (await this.#ask({ verb: "verification" })) as VerificationReport;
+  }
+
+  #ask(request: Draft<ChildRequest>): Promise<unknown> {
+    return this.#process.ask(this.#move === null ? request : { ...request, move: this.#move });
+  }
+}
+
+class ServeProcess {
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>();
   readonly #ended: Promise<NodeJS.Signals | null>;
@@ -49,12 +134,10 @@ export class ChildDriver implements Driver {
     });
   }
 
-  /** Resolves once every move has been taken up; ChildDied where it died before that. */
   async ready(): Promise<void> {
     await this.#waiting.get(0)?.promise;
   }
 
-  /** The place at which it died by its own hand, once it has ended. */
   async diedAt(): Promise<string | null> {
     const signal = await this.#ended;
     const reached = /^reached (.*)$/m.exec(this.#output)?.[1] ?? null;
@@ -70,31 +153,7 @@ export class ChildDriver implements Driver {
     await this.#ended;
   }
 
-  async start(tenant: string): Promise<void> {
-    await this.#ask({ verb: "start", tenant });
-  }
-
-  async status(): Promise<MoveStatus> {
-    return (await this.#ask({ verb: "status" })) as MoveStatus;
-  }
-
-  async cutover(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
-    return (await this.#ask({ verb: "cutover", request })) as CutoverResult;
-  }
-
-  async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {
-    await this.#ask({ verb });
-  }
-
-  async recopy(table: string | null): Promise<void> {
-    await this.#ask({ verb: "recopy", table });
-  }
-
-  async resolve(owner: "from" | "to"): Promise<void> {
-    await this.#ask({ verb: "resolve", owner });
-  }
-
-  #ask(request: Draft<ChildRequest>): Promise<unknown> {
+  ask(request: Draft<ChildRequest> & { readonly move?: string }): Promise<unknown> {
     if (!this.#child.connected) throw new ChildDied("the child has ended");
     const id = ++this.#last;
     const waiting = Promise.withResolvers<unknown>();

@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { LogConfig } from "../../cutover/server-settings.ts";
 import type { ProbeName } from "../../pipeline/probe.ts";
 import { countRows, differences } from "../whole/world/compare.ts";
-import { cutoverOnceOpen, phase } from "../whole/world/driver.ts";
+import { compared, cutoverOnceOpen, phase, rollbackOnceOpen } from "../whole/world/driver.ts";
 import type { World } from "../whole/world/world.ts";
 import { ChildDied, ChildDriver } from "./child-driver.ts";
 
@@ -16,7 +16,21 @@ export type Route =
   /** As forward, but a table is copied again before, as its rows are not in the target any more. */
   | "recopy"
   /** Start, copy, stream, then the move is ended by the operator. */
-  | "abort";
+  | "abort"
+  /** As forward; then the tenant writes at its new home, and goes back. */
+  | "rollback"
+  /** As forward; then the tenant writes at its new home, and the source's copy goes. */
+  | "finish";
+
+type End = "watching" | "aborted" | "rolled-back" | "finished";
+const END: Readonly<Record<Route, End>> = {
+  forward: "watching",
+  "attempt-aborted": "watching",
+  recopy: "watching",
+  abort: "aborted",
+  rollback: "rolled-back",
+  finish: "finished",
+};
 
 export type Round = {
   readonly world: World;
@@ -56,6 +70,7 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
     if (route === "recopy") await recopyLostRows(world, tenant, doomed);
     if (route === "abort") await doomed.act("abort");
     else await cutoverOnceOpen(doomed);
+    if (END[route] !== "watching" && route !== "abort") await goOn({ world, tenant, driver: doomed, route });
     // Places behind the last answer are reached a moment later.
     for (let waited = 0; doomed.isAlive && waited < 1_000; waited += 20) await sleep(20);
   } catch (error) {
@@ -73,7 +88,9 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
   const survivor = new ChildDriver({ config, manifest, dieAt: null });
   try {
     await survivor.ready();
-    const end = await bringToEnd(survivor, route);
+    const end = await bringToEnd({ world, tenant, driver: survivor, route });
+    // V1: whatever died, and wherever, no row was ever taken for a difference.
+    if (end === "watching" || end === "rolled-back") await expectNoDifference(survivor);
     await traffic.stop();
     await expectOneHome({ world, tenant, end, draySchema: installation.draySchema });
   } finally {
@@ -96,23 +113,70 @@ async function neighbours(world: World): Promise<string[]> {
   return ["ACME", "delta"].filter((tenant) => world.tenants.includes(tenant));
 }
 
+/** The tenant writes at its new home; then it goes back, or its old home is cleared. */
+async function goOn({ world, tenant, driver, route }: Driven): Promise<void> {
+  const { phase: now } = await phase(driver, "streaming", "watching", "finishing", "finished", "rolled-back");
+  if (now === "streaming") return;
+  settleAtTarget(world, tenant);
+  if (now !== "watching") return void (await phase(driver, END[route]));
+  await sleep(300);
+  if (route === "rollback") {
+    world.heldAtTarget.add(tenant);
+    await rollbackOnceOpen(driver);
+  } else {
+    await compared(driver);
+    await driver.finish({ now: true, tenant });
+  }
+  await phase(driver, END[route]);
+}
+
+/** It lives there now, and writes there alone; when it has come back it rests, so that both sides stay as they are. */
+function settleAtTarget(world: World, tenant: string): void {
+  if (world.heldAtSource.has(tenant)) return;
+  world.ledger.switchHome(tenant, "b");
+  world.heldAtSource.add(tenant);
+  world.heldAtTarget.delete(tenant);
+}
+
+type Driven = {
+  readonly world: World;
+  readonly tenant: string;
+  readonly driver: ChildDriver;
+  readonly route: Route;
+};
+
 /** Whatever the journal and the outcomes say, the move can be ended without anybody touching a database. */
-async function bringToEnd(driver: ChildDriver, route: Route): Promise<"watching" | "aborted"> {
+async function bringToEnd(driven: Driven): Promise<End> {
+  const { driver, route } = driven;
   for (;;) {
-    const status = await phase(driver, "streaming", "watching", "aborted");
-    if (status.phase === "watching" || status.phase === "aborted") return status.phase;
-    if (route === "abort") await driver.act("abort");
+    const { phase: now } = await phase(driver, "streaming", "watching", "aborted", "rolled-back", "finished");
+    if (now === "aborted" || now === END[route]) return now;
+    if (route === "abort") {
+      if (now === "watching") return now;
+      await driver.act("abort");
+    } else if (now === "watching") await goOn(driven);
     else {
+      // On the other way rows were taken from the target, and differ until they are copied again.
+      if (route !== "recopy") await expectNoDifference(driver);
       const result = await cutoverOnceOpen(driver);
       if (result.outcome === "refused") throw new Error(`the gate stays closed: ${result.reason}`);
     }
   }
 }
 
+async function expectNoDifference(driver: ChildDriver): Promise<void> {
+  const report = await driver.verification().catch((error: { readonly code?: string }) => {
+    // Its lanes are not open yet, or not any more.
+    if (error.code === "VERIFY_NOTHING") return null;
+    throw error;
+  });
+  expect(report?.differences ?? []).toEqual([]);
+}
+
 async function expectOneHome(options: {
   readonly world: World;
   readonly tenant: string;
-  readonly end: "watching" | "aborted";
+  readonly end: End;
   readonly draySchema: string;
 }): Promise<void> {
   const { world, tenant, end, draySchema } = options;
@@ -123,6 +187,20 @@ async function expectOneHome(options: {
     expect(await countRows(world, "b", tenant)).toBe(0);
     expect(home).toEqual({ home: "a", mayWrite: true });
     expect([...committed("a"), ...committed("b")]).toEqual([]);
+    return;
+  }
+  if (end === "rolled-back") {
+    expect(home).toEqual({ home: "a", mayWrite: true });
+    expect(committed("a")).toHaveLength(2);
+    expect(committed("b")).toEqual(committed("a"));
+    expect(await differences(world, tenant)).toEqual([]);
+    world.ledger.switchHome(tenant, "a");
+    return;
+  }
+  if (end === "finished") {
+    expect(home).toEqual({ home: "b", mayWrite: true });
+    expect(await countRows(world, "a", tenant)).toBe(0);
+    expect(await countRows(world, "b", tenant)).toBeGreaterThan(50);
     return;
   }
   // The retire of the old home may still be on its way; the tenant writes at the new one before it and after it.

@@ -49,9 +49,16 @@ const ROUTES: Readonly<Record<ProbeName, Route>> = {
   "recopy.after-start-mark": "recopy",
   "abort.after-outcome": "abort",
   "abort.after-close": "abort",
-  "abort.after-cleanup-batch": "abort",
+  "cleanup.after-batch": "abort",
+  "finish.begun": "finish",
+  "finish.after-compare": "finish",
+  "finish.after-close": "finish",
+  "finish.after-removal": "finish",
+  "finish.after-drop": "finish",
 };
 const RANDOM_ROUNDS = 6;
+/** A move comes past these once on its way, and once more on its way back. */
+const SWITCH_PLACES = PROBES.filter((place) => place.startsWith("cutover.") && ROUTES[place] === "forward");
 
 /*
  * A move's process dies by SIGKILL at every named place, and another one goes on from what it left: the log, the control
@@ -60,9 +67,10 @@ const RANDOM_ROUNDS = 6;
 describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
   const { seed, runs } = plannedRuns(RANDOM_ROUNDS);
   // Rounds whose place is not reached do not count, and need tenants too.
-  const count = PROBES.length + 3 * runs;
+  const count = PROBES.length + SWITCH_PLACES.length + 3 * runs;
   let world: World;
   let next = 0;
+  const rolledBack: string[] = [];
 
   beforeAll(async () => {
     const moved = Array.from({ length: count }, (_, i) => [`t${i}`, "a"] as const);
@@ -75,6 +83,14 @@ describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
     test.each(PROBES)("%s", async (place) => {
       const round = { world, tenant: `t${next++}`, place, hit: 1, route: ROUTES[place] };
       expect(await crashRound(round), `${place} was reached`).toBe(true);
+    });
+  });
+
+  describe("on the way back, at", () => {
+    test.each(SWITCH_PLACES)("%s", async (place) => {
+      const tenant = `t${next++}`;
+      rolledBack.push(tenant);
+      expect(await crashRound({ world, tenant, place, hit: 2, route: "rollback" }), `${place} was reached`).toBe(true);
     });
   });
 
@@ -93,7 +109,14 @@ describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
 
   test("T1, A1: neighbours keep every row on both sides", async () => {
     const moved = Array.from({ length: next }, (_, i) => `t${i}`);
-    expect(await ledgerProblems(world, "a", moved)).toEqual([]);
-    expect(await ledgerProblems(world, "b")).toEqual([]);
+    const isBack = (tenant: string) => rolledBack.includes(tenant);
+    expect(
+      await ledgerProblems(
+        world,
+        "a",
+        moved.filter((tenant) => !isBack(tenant)),
+      ),
+    ).toEqual([]);
+    expect(await ledgerProblems(world, "b", rolledBack)).toEqual([]);
   });
 });

@@ -6,6 +6,8 @@ import type {
   CutoverResult,
   Evidence,
   FileFinding,
+  FinishRequest,
+  FinishResult,
   JournalEntry,
   LogLine,
   MoveEvent,
@@ -66,7 +68,7 @@ export class MemoryService implements MoveService {
     const { tenant, from, to } = request;
     const status: MoveStatus = {
       ...{ move, manifest: "shop", tenant, from, to, phase: "copying", generation: 0, alarms: [], problem: null },
-      ...{ lanes: [lane(move)], attempt: null, next: [`dray status ${move} --watch`] },
+      ...{ lanes: [lane(move)], attempt: null, finish: null, next: [`dray status ${move} --watch`] },
       ...{
         verification: "100% verified (3000 rows), 2 dirty keys, 0 differences",
         rollback: "unavailable (not in this version)",
@@ -145,6 +147,16 @@ export class MemoryService implements MoveService {
 
   async close(move: string, caller: Caller): Promise<ActionResult & { readonly sql: readonly string[] }> {
     return { ...(await this.#act("close", move, caller)), sql: ["DELETE FROM shop.users WHERE tenant_id = 'acme'"] };
+  }
+
+  async finish(move: string, request: FinishRequest, caller: Caller): Promise<FinishResult> {
+    this.#note("finish", move, request, caller);
+    const gate = [{ name: "retention", verdict: "yes" as const, value: "200.0 h since the cutover", limit: "168 h" }];
+    const rows = { "shop.users": 3_000 };
+    if (request.dryRun) return { outcome: "would-run", gate, rows, status: await this.status(move) };
+    const done = { stage: "done" as const, rowsRemoved: rows, left: ["shop.users id=7"], reason: null };
+    this.moves.set(move, { ...(await this.status(move)), phase: "finished", finish: done });
+    return { outcome: "begun", gate, rows, status: await this.status(move) };
   }
 
   async journal(move: string, afterSeq: number): Promise<readonly JournalEntry[]> {

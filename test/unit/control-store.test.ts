@@ -37,7 +37,7 @@ const newMove: NewMove = {
     routing: [],
     throttle: [],
     consents: [],
-    cutover: { maxLagSeconds: 1, maxPauseMs: null, onSlip: "drain-again", heartbeats: 4 },
+    cutover: { maxLagSeconds: 1, maxPauseMs: null, onSlip: "drain-again", heartbeats: 4, retentionHours: 168 },
   },
   tenant: "acme",
   from: "eu1",

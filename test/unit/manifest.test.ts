@@ -78,7 +78,7 @@ test("T2: belonging is a tagged union, schemas may be named otherwise, what is n
     routing: [{ adapter: "router" }],
     throttle: [{ probe: "threads", on: "to", limit: 40 }],
     consents: ["full-scan"],
-    cutover: { maxLagSeconds: 2, maxPauseMs: null, onSlip: "drain-again", heartbeats: 4 },
+    cutover: { maxLagSeconds: 2, maxPauseMs: null, onSlip: "drain-again", heartbeats: 4, retentionHours: 168 },
   });
   expect(manifest === null ? [] : coveredTables(manifest)).toEqual(["shop.tenants", "shop.users", "billing.invoices"]);
   expect(manifest === null ? null : checkNames(manifest, known, read(whole).locate)).toEqual([]);

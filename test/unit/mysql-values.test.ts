@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { COLUMN_TYPES, columnProblem, columnProblems, requireColumns } from "../../connectors/mysql/column-types.ts";
 import { realText, survivesDouble } from "../../connectors/mysql/decimal-text.ts";
 import { quoteIdentifier, quoteTable } from "../../connectors/mysql/identifier.ts";
-import { assertJsonText } from "../../connectors/mysql/json-guard.ts";
+import { canonicalJson } from "../../connectors/mysql/json-guard.ts";
 import { buildPlan } from "../../connectors/mysql/row-decoder.ts";
 import { settingsNotTaken } from "../../connectors/mysql/session.ts";
 import type { TableMap } from "../../connectors/mysql/table-map.ts";
@@ -98,7 +98,7 @@ describe("W6: numbers as text", () => {
   test("JSON text is looked through outside of strings only", () => {
     const check = (text: string) => () => {
       const bytes = Buffer.from(`1${text}2`, "latin1");
-      assertJsonText({ bytes, from: 1, to: bytes.length - 1 }, "v", "plain");
+      canonicalJson({ bytes, from: 1, to: bytes.length - 1 }, "v", "plain");
     };
     for (const fine of [
       '"12345678901234567890123"',
@@ -118,6 +118,31 @@ describe("W6: numbers as text", () => {
     for (const unsure of ['"2020-01-02"', '["x", "-838:00:00.000000"]', '"base64:type15:YWI="']) {
       expect(check(unsure), unsure).toThrowError(expect.objectContaining({ code: "JSON_NEEDS_PROOF" }));
     }
+  });
+});
+
+describe("W6: numbers in JSON text have one form, that of the double that they are read back as", () => {
+  const canonical = (text: string) => {
+    const bytes = Buffer.from(`1${text}2`, "latin1");
+    const found = canonicalJson({ bytes, from: 1, to: bytes.length - 1 }, "v", "plain");
+    return found === null ? null : Buffer.from(found).toString("latin1");
+  };
+  test.each([
+    ['{"a": 1.50, "1.50": "1.50", "b": [100.00]}', '{"a": 1.5, "1.50": "1.50", "b": [100.0]}'],
+    ["[0.0000001, -0.10, 0.00]", "[1e-7, -0.1, 0.0]"],
+    ["[100000000000000000000, 100000000000000000000.0]", "[100000000000000000000.0, 100000000000000000000.0]"],
+    ["[1e15, 1e16, 1e21]", "[1000000000000000.0, 10000000000000000.0, 1e+21]"],
+  ])("%s is %s", (text, wanted) => {
+    expect(canonical(text)).toBe(wanted);
+    expect(canonical(wanted)).toBe(null);
+  });
+  test("what has it already is not written anew", () => {
+    for (const text of [
+      "[3.0, -0.0, 0.1, 0.05, 0.30000000000000004, 5e-324, 18446744073709551615, 3]",
+      '"1.50"',
+      "null",
+    ])
+      expect(canonical(text), text).toBe(null);
   });
 });
 

@@ -12,7 +12,7 @@ describe("K1: the move's state machine", () => {
     for (const phase of PHASES) expect(allowed(phase), phase).not.toEqual([]);
     expect(allowed("closed")).toEqual(["start-again"]);
     const free = PHASES.filter((phase) => TABLE[phase]["start-again"] === "planned");
-    expect(free).toEqual(["planned", "aborted", "closed"]);
+    expect(free).toEqual(["planned", "finished", "aborted", "closed"]);
     const reached = new Set<string>(["planned"]);
     for (let before = -1; before !== reached.size; ) {
       before = reached.size;
@@ -24,13 +24,14 @@ describe("K1: the move's state machine", () => {
   });
 
   test("C1: behind COMMITTED nothing goes back by itself, and an abort is for moves before it", () => {
-    const behind = ["copied", "attempt-back", "found-back", "found", "retry", "recopy", "skip", "close"];
+    const behind = ["copied", "attempt-back", "found-back", "found", "retry", "recopy", "skip", "finish", "close"];
     expect(allowed("watching")).toEqual(behind);
     for (const event of ["copied", "retry", "recopy", "skip"] as const)
       expect(next("watching", event)).toBe("watching");
     for (const phase of PHASES) {
       const to = TABLE[phase].abort;
-      expect(to, phase).toBe(["watching", "rolling-back", "aborted", "closed"].includes(phase) ? "refuse" : "aborting");
+      const isBehind = ["watching", "rolling-back", "finishing", "finished", "aborted", "closed"].includes(phase);
+      expect(to, phase).toBe(isBehind ? "refuse" : "aborting");
     }
   });
 

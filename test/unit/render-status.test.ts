@@ -14,6 +14,7 @@ const blank: MoveStatus = {
   problem: null,
   lanes: [],
   attempt: null,
+  finish: null,
   verification: "none",
   rollback: "none",
   next: [],

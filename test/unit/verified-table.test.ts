@@ -59,6 +59,21 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.oldestDirty(9)).toEqual([key(4), key(3)]);
   });
 
+  test("of many differences the first are kept, and their range counts as not verified until all are gone", () => {
+    const table = new VerifiedTable({ id: "t", ordered: true, pass: 0, mostDifferences: 3 });
+    const all = { after: null, upTo: null };
+    const lost = (n: number) => ({ key: key(n), kind: "missing" as const, source: null, target: null });
+    table.began(all, 5, []);
+    table.comparedRange(all, { ...NONE, seq: 5, keys: [], found: [1, 2, 3, 4, 5].map(lost) });
+    expect(table.differences.map((each) => each.key)).toEqual([key(1), key(2), key(3)]);
+    expect([table.dirtyKeys, table.isCovered]).toEqual([3, false]);
+    // As a repair does.
+    table.forget(table.spanOf(key(1)));
+    table.began(all, 9, []);
+    table.comparedRange(all, { ...NONE, seq: 9, keys: [1, 2, 3, 4, 5].map(text) });
+    expect([table.differences, table.isCovered]).toEqual([[], true]);
+  });
+
   test("a comparison by key clears what changed before it, not behind it", () => {
     const table = covered([]);
     table.changed(text(1), 10);
@@ -84,6 +99,22 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     table.changed(text(2), 23);
     table.comparedKey(key(2), 24, null);
     expect(table.differences).toEqual([]);
+  });
+
+  test("a difference that an older comparison finds behind a newer one's end is compared once more", () => {
+    const table = covered([]);
+    const all = { after: null, upTo: null };
+    table.changed(text(3), 10);
+    // Compared by its key at 11, written again at 12, compared with its range at 13, which ends first.
+    table.changed(text(3), 12);
+    table.began(all, 13, []);
+    table.comparedRange(all, { ...NONE, seq: 13, keys: [text(3)] });
+    expect(table.dirtyKeys).toBe(0);
+    table.comparedKey(key(3), 11, { kind: "differing", columns: ["name"], foundAtMs: 1 });
+    expect(table.oldestDirty(9)).toEqual([key(3)]);
+    table.comparedKey(key(3), 14, null);
+    expect(table.differences).toEqual([]);
+    expect(table.dirtyKeys).toBe(0);
   });
 
   test("a difference that is on neither side any more is gone with its range", () => {
@@ -193,6 +224,24 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     ]);
     expect(turned.xor(new Set([text(3)]))).toBe(one);
     expect(turned.xor(new Set())).not.toBe(one);
+  });
+
+  test("a repair of another span than ours: every range that may hold a part of it is compared again", () => {
+    const table = covered([10, 20, 30]);
+    table.forget({ after: bound(10), upTo: bound(25) });
+    expect(table.ranges.map(({ seq, due }) => [seq, due])).toEqual([
+      [1, false],
+      [null, true],
+      [null, true],
+      [4, false],
+    ]);
+    const unordered = new VerifiedTable({ id: "t", ordered: false, pass: 0 });
+    const first = { after: null, upTo: { values: ["m"], key: null } };
+    unordered.began(first, 1, []);
+    unordered.comparedRange(first, { ...NONE, seq: 1, keys: [] });
+    unordered.forget({ after: null, upTo: null });
+    expect(unordered.isCovered).toBe(false);
+    expect(unordered.ranges.every(({ due }) => due)).toBe(true);
   });
 
   test("what is kept is what goes on, and what was being compared is due again", () => {

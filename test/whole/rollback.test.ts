@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences, ledgerProblems } from "./world/compare.ts";
@@ -57,4 +58,56 @@ describeWithMysql("C8: the tenant goes back with all that it wrote meanwhile, an
     expect((await compared(driver)).differences).toEqual([]);
     expect(await differences(world, TENANT)).toEqual([]);
   });
+
+  test("C9: an id that clashes at the source stops its lane by name, until the clash is gone", async () => {
+    await driver.start(TENANT);
+    await phase(driver, "streaming");
+    await switched("b");
+    const code = "clash-of-ids";
+    const insert = `INSERT INTO ${world.schema}.documents (code, tenant_id, body, stamp) VALUES (?, ?, 'x', 1)`;
+    await world.admin.a.query(insert, [code, "ACME"]);
+    await world.admin.b.query(insert, [code, TENANT]);
+    const stopped = await until(async () => {
+      const status = await driver.status();
+      return status.rollback === "stream" ? null : status;
+    });
+    expect(stopped).toMatchObject({
+      phase: "watching",
+      rollback: expect.stringMatching(/^unavailable \(.*clash-of-ids/),
+      problem: { code: "GUARD_FOREIGN_ROW" },
+    });
+    expect(await driver.rollback({ dryRun: true })).toMatchObject({ outcome: "refused" });
+    const [rows] = await world.admin.a.query(`SELECT tenant_id FROM ${world.schema}.documents WHERE code = ?`, [code]);
+    expect(rows).toEqual([{ tenant_id: "ACME" }]);
+
+    await world.admin.a.query(`DELETE FROM ${world.schema}.documents WHERE code = ?`, [code]);
+    await driver.act("retry");
+    await until(async () => ((await driver.status()).rollback === "stream" ? true : null));
+    expect((await driver.status()).alarms).toEqual([]);
+    await switched("a");
+    const [back] = await world.admin.a.query(`SELECT tenant_id FROM ${world.schema}.documents WHERE code = ?`, [code]);
+    expect(back).toEqual([{ tenant_id: TENANT }]);
+  });
+
+  test("C8: a trigger at the source is told before anyone fences, and there is no way back then", async () => {
+    const { schema } = world;
+    const trigger = `CREATE TRIGGER ${schema}.note BEFORE INSERT ON ${schema}.orders FOR EACH ROW SET NEW.note = 'x'`;
+    await world.admin.a.query(trigger);
+    await driver.start(TENANT);
+    expect((await phase(driver, "streaming")).rollback).toMatch(/^unavailable \(.*orders.*trigger/i);
+    const { gate } = await driver.cutover({ dryRun: true });
+    expect(gate.find(({ name }) => name === "rollback")).toMatchObject({ verdict: "absent" });
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    expect((await phase(driver, "watching")).rollback).toMatch(/^unavailable/);
+    expect(await driver.rollback()).toMatchObject({ outcome: "refused" });
+    expect(await driver.finish({ now: true, tenant: TENANT })).toMatchObject({ outcome: "refused" });
+  });
 });
+
+async function until<T>(ask: () => Promise<T | null>): Promise<T> {
+  for (;;) {
+    const answer = await ask();
+    if (answer !== null) return answer;
+    await sleep(20);
+  }
+}

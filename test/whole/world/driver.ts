@@ -5,6 +5,8 @@ import type { MoveSettings } from "../../../cutover/move-context.ts";
 import type {
   CutoverRequest,
   CutoverResult,
+  FinishRequest,
+  FinishResult,
   MoveStatus,
   VerificationReport,
   VerifyRequest,
@@ -29,6 +31,8 @@ export interface Driver {
   act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void>;
   recopy(table: string | null): Promise<void>;
   resolve(owner: "from" | "to"): Promise<void>;
+  verify(request?: Partial<VerifyRequest>): Promise<void>;
+  verification(): Promise<VerificationReport>;
 }
 
 export type OpenOptions = {
@@ -46,10 +50,12 @@ const CALLER = { by: "test", role: "admin" as const };
 export class LocalDriver implements Driver {
   readonly dray: Dray;
   readonly #manifest: string;
+  readonly #move: string;
 
-  private constructor(dray: Dray, manifest: string) {
+  private constructor(dray: Dray, manifest: string, move = "it") {
     this.dray = dray;
     this.#manifest = manifest;
+    this.#move = move;
   }
 
   static async open({ config, manifest, probe, settings }: OpenOptions): Promise<LocalDriver> {
@@ -58,18 +64,23 @@ export class LocalDriver implements Driver {
     return new LocalDriver(dray, manifest);
   }
 
+  /** The same product, for another of its moves. */
+  named(move: string): LocalDriver {
+    return new LocalDriver(this.dray, this.#manifest, move);
+  }
+
   async start(tenant: string, way: { readonly from: Side; readonly to: Side } = { from: "a", to: "b" }): Promise<void> {
-    const request = { manifest: this.#manifest, manifestFile: "world.yaml", tenant, ...way, name: "it" };
+    const request = { manifest: this.#manifest, manifestFile: "world.yaml", tenant, ...way, name: this.#move };
     await this.dray.service.start(request, CALLER, new AbortController().signal);
   }
 
   status(): Promise<MoveStatus> {
-    return this.dray.service.status("it");
+    return this.dray.service.status(this.#move);
   }
 
   cutover(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
     const whole = { dryRun: false, maxLagSeconds: null, maxPauseMs: null, acceptUnverified: false, ...request };
-    return this.dray.service.cutover("it", whole, CALLER, () => {});
+    return this.dray.service.cutover(this.#move, whole, CALLER, () => {});
   }
 
   rollback(request: Partial<CutoverRequest> = {}): Promise<CutoverResult> {
@@ -78,23 +89,28 @@ export class LocalDriver implements Driver {
   }
 
   async act(verb: "pause" | "resume" | "retry" | "abort" | "close"): Promise<void> {
-    await this.dray.service[verb]("it", CALLER);
+    await this.dray.service[verb](this.#move, CALLER);
+  }
+
+  finish(request: Partial<FinishRequest> = {}): Promise<FinishResult> {
+    const whole = { dryRun: false, now: false, tenant: null, acceptUnverified: false, ...request };
+    return this.dray.service.finish("it", whole, CALLER, AbortSignal.timeout(HANG_MS));
   }
 
   async recopy(table: string | null): Promise<void> {
-    await this.dray.service.recopy("it", table, CALLER);
+    await this.dray.service.recopy(this.#move, table, CALLER);
   }
 
   async verify(request: Partial<VerifyRequest> = {}): Promise<void> {
-    await this.dray.service.verify("it", { table: null, repair: false, ...request }, CALLER);
+    await this.dray.service.verify(this.#move, { table: null, repair: false, ...request }, CALLER);
   }
 
   verification(showValues = false): Promise<VerificationReport> {
-    return this.dray.service.verification("it", showValues, CALLER, AbortSignal.timeout(HANG_MS));
+    return this.dray.service.verification(this.#move, showValues, CALLER, AbortSignal.timeout(HANG_MS));
   }
 
   async resolve(owner: "from" | "to"): Promise<void> {
-    await this.dray.service.resolve("it", owner, CALLER);
+    await this.dray.service.resolve(this.#move, owner, CALLER);
   }
 
   async close(): Promise<void> {

@@ -1,0 +1,191 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { CutoverResult } from "../../cutover/move-service.ts";
+import { describeWithMysql } from "../setup/shared-servers.ts";
+import { differences } from "./world/compare.ts";
+import { compared, cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
+import type { Side } from "./world/ledger.ts";
+import { plannedRuns, repeatable } from "./world/random.ts";
+import { World } from "./world/world.ts";
+
+const TENANT = "acme";
+const HANG_MS = 60_000;
+
+/** SQL with `S.` for the schema. */
+type Fault = {
+  readonly name: string;
+  /** Rows that nobody else touches; committed at the source long before. */
+  readonly rows: readonly string[];
+  /** At the source just before the fence, so that the key is dirty under it. */
+  readonly change: string;
+  /** In the target, behind the drain and before dirty keys are compared. */
+  readonly plant: readonly string[];
+  /** As the attempt's reason names the rows. */
+  readonly named: readonly string[];
+  /** What only a person may set right, as a row stands as another tenant's. */
+  readonly undo?: string;
+};
+
+const ORDER = (id: number) =>
+  `INSERT INTO S.orders (id, tenant_id, status, amount, created, note, stamp) VALUES (${id}, 'acme', 'new', 1.000, NOW(6), 'n', ${id})`;
+const CODE = (code: string) =>
+  `INSERT INTO S.documents (code, tenant_id, body, stamp) VALUES ('${code}', 'acme', 'b', 1)`;
+const LINE = (line: number) => `INSERT INTO S.\`lines\` VALUES ('acme', 77, ${line}, 1.00, 1)`;
+
+const FAULTS: readonly Fault[] = [
+  {
+    name: "a value that differs by its last digit",
+    rows: [ORDER(900_001)],
+    change: "UPDATE S.orders SET note = 'just now' WHERE id = 900001",
+    plant: ["UPDATE S.orders SET amount = 1.001 WHERE id = 900001"],
+    named: ["orders id=900001: differing in amount"],
+  },
+  {
+    name: "a row that is missing",
+    rows: [ORDER(900_003)],
+    change: "UPDATE S.orders SET note = 'just now' WHERE id = 900003",
+    plant: ["DELETE FROM S.orders WHERE id = 900003"],
+    named: ["orders id=900003: missing"],
+  },
+  {
+    name: "a row that was deleted just before and stands there again",
+    rows: [LINE(1)],
+    change: "DELETE FROM S.`lines` WHERE order_no = 77 AND line_no = 1",
+    plant: [LINE(1)],
+    named: ["lines tenant_id=acme order_no=77 line_no=1: extra"],
+  },
+  {
+    name: "a row that was inserted just before, with a space behind a text",
+    rows: [],
+    change: CODE("Fresh-Doc"),
+    plant: ["UPDATE S.documents SET body = 'b ' WHERE code = 'Fresh-Doc'"],
+    named: ["documents code=Fresh-Doc: differing in body"],
+  },
+  {
+    name: "a key of other letters' case",
+    rows: [CODE("Some-Doc")],
+    change: "UPDATE S.documents SET body = 'c' WHERE code = 'Some-Doc'",
+    plant: ["UPDATE S.documents SET code = 'some-DOC' WHERE code = 'Some-Doc'"],
+    named: ["documents code=Some-Doc: missing"],
+  },
+  {
+    name: "a key whose letters' case was changed just before, and back in the target",
+    rows: [CODE("Third-Doc")],
+    change: "UPDATE S.documents SET code = 'third-doc' WHERE code = 'Third-Doc'",
+    plant: ["UPDATE S.documents SET code = 'Third-Doc' WHERE code = 'third-doc'"],
+    named: ["documents code=Third-Doc: extra", "documents code=third-doc: missing"],
+  },
+  {
+    name: "a row that stands as a neighbour's",
+    rows: [ORDER(900_005)],
+    change: "UPDATE S.orders SET note = 'just now' WHERE id = 900005",
+    plant: ["UPDATE S.orders SET tenant_id = 'ACME' WHERE id = 900005"],
+    named: ["orders id=900005: missing"],
+    undo: "UPDATE S.orders SET tenant_id = 'acme' WHERE id = 900005",
+  },
+  {
+    name: "a document whose string became a DATE",
+    rows: [ORDER(900_007)],
+    change: `UPDATE S.orders SET flags = '{"d": "2024-01-02"}' WHERE id = 900007`,
+    plant: ["UPDATE S.orders SET flags = JSON_OBJECT('d', CAST('2024-01-02' AS DATE)) WHERE id = 900007"],
+    named: ["orders id=900007: differing in flags"],
+  },
+];
+
+describeWithMysql("V2: rows that changed just before the fence are compared under it", ({ a, b }) => {
+  const { seed } = plannedRuns(1);
+  let world: World;
+  let driver: LocalDriver;
+  let fault: Fault | null = null;
+
+  const run = (side: Side, sql: string) => world.admin[side].query(sql.replaceAll("S.", `${world.schema}.`));
+
+  beforeEach(async () => {
+    const homes = { acme: "a", ACME: "a", delta: "b" } as const;
+    world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 60, workers: 3 });
+    driver = await LocalDriver.open({
+      config: world.config(world.installation()),
+      manifest: world.manifest(),
+      probe: async (place) => {
+        if (place === "cutover.before-fence" && fault !== null) await run("a", fault.change);
+        if (place === "cutover.after-s1" && fault !== null) for (const sql of fault.plant) await run("b", sql);
+      },
+    });
+    await driver.start(TENANT);
+    await phase(driver, "streaming");
+  });
+  afterEach(async () => {
+    fault = null;
+    await driver?.close();
+    await world?.close();
+  });
+
+  test(`each fault ends the attempt by name, the tenant works on, and is cut over once it is repaired (SEED=${seed})`, async () => {
+    await repeatable(seed, async () => {
+      for (const { rows } of FAULTS) for (const sql of rows) await run("a", sql);
+      const traffic = world.traffic({ seed, workers: 3, pauseMs: 10 });
+      traffic.start();
+      for (const each of FAULTS) {
+        fault = each;
+        const result = await cutoverOnceOpen(driver);
+        fault = null;
+        expectNamed(result, each);
+        expect(await world.homeOf(TENANT), each.name).toEqual({ home: "a", mayWrite: true });
+        await phase(driver, "streaming");
+        const before = world.ledger.acknowledged;
+        await untilReported(driver, each);
+        expect(await driver.cutover()).toMatchObject({
+          outcome: "refused",
+          reason: expect.stringContaining("verification"),
+        });
+        expect(world.ledger.acknowledged, "the tenant works on").toBeGreaterThan(before);
+        if (each.undo !== undefined) {
+          await run("b", each.undo);
+          await driver.verify();
+        }
+        await driver.verify({ repair: true });
+        await untilEqual(driver);
+      }
+      world.heldAtTarget.add(TENANT);
+      expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+      await traffic.stop();
+      expect(await differences(world, TENANT)).toEqual([]);
+    });
+  }, 300_000);
+});
+
+function expectNamed({ outcome, reason }: CutoverResult, { name, named }: Fault): void {
+  expect(outcome, `${name}: ${reason}`).toBe("aborted");
+  expect(reason, name).toContain("VERIFY_DIFFERS");
+  for (const row of named) expect(reason, name).toContain(row);
+}
+
+/** What the fence has found is found again while the tenant works on, and stands until it is repaired. */
+async function untilReported(driver: LocalDriver, { name, named }: Fault): Promise<void> {
+  const untilMs = performance.now() + HANG_MS;
+  for (;;) {
+    const { differences: found } = await driver.verification();
+    const missing = named.filter((row) => {
+      const [where, what = ""] = row.split(": ");
+      const [table, ...key] = (where ?? "").split(" ");
+      return !found.some(
+        (each) => each.table.endsWith(`.${table}`) && each.key === key.join(" ") && what.startsWith(each.kind),
+      );
+    });
+    if (missing.length === 0) return;
+    if (performance.now() > untilMs)
+      throw new Error(`${name}: not reported: ${missing.join(", ")}; ${JSON.stringify(found)}`);
+    await sleep(50);
+  }
+}
+
+async function untilEqual(driver: LocalDriver): Promise<void> {
+  const untilMs = performance.now() + HANG_MS;
+  for (;;) {
+    await phase(driver, "streaming");
+    const { differences: found } = await compared(driver);
+    if (found.length === 0) return;
+    if (performance.now() > untilMs) throw new Error(`still different: ${JSON.stringify(found)}`);
+    await sleep(100);
+  }
+}
