@@ -29,6 +29,7 @@ export const COMMANDS: Readonly<Record<string, Load>> = {
   finish: () => import("./finish.ts"),
   journal: () => import("./journal.ts"),
   log: () => import("./log.ts"),
+  evidence: () => import("./evidence.ts"),
 };
 
 export const GROUPS: Readonly<Record<string, string>> = {

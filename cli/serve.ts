@@ -29,11 +29,12 @@ export default command({
     for (const { place, message, remedy } of findings) logger.warn({ place, remedy }, message);
     const { openServer } = await import("../console/open-server.ts");
     const { openDray } = await import("../cutover/dray.ts");
+    const version = productVersion();
     const server = await openServer({
       config,
       logger,
-      version: productVersion(),
-      open: () => openDray(config, { logger, clock: systemClock }),
+      version,
+      open: () => openDray(config, { logger, clock: systemClock, version }),
     });
     keepYoungHeapSmall();
     logger.info({ address: server.address, tokens: server.tokenFile ?? "none needed" }, "dray serves");

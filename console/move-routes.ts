@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { CutoverResult, MoveEvent, MoveService } from "../cutover/move-service.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { EventQueue } from "./event-queue.ts";
+import { evidenceRoute } from "./evidence-route.ts";
 import { moveName, nothing, type Route, route } from "./route.ts";
 import { shapes } from "./shapes.ts";
 import { verifyRoutes } from "./verify-routes.ts";
@@ -209,6 +210,7 @@ export function moveRoutes(service: MoveService): readonly Route[] {
       handle: ({ params, query }) => service.journal(params.move, query.after),
     }),
     ...verifyRoutes(service),
+    evidenceRoute(service),
     logRoute(service),
   ];
 }

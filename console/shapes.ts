@@ -16,20 +16,11 @@ import type {
 } from "../cutover/move-service.ts";
 import type { FileFinding } from "../pipeline/file-finding.ts";
 import type { Finding } from "../pipeline/preflight.ts";
+import { alarm, difference, facts, finding, gate, journalEntry, verification } from "./shape-parts.ts";
 
 /** The API's answers as OpenAPI tells them; `SHAPES_FIT` compiles only while each is the type the service answers with. */
 
-const facts = z.record(z.string(), z.unknown());
 const problem = z.object({ code: z.string(), message: z.string(), facts, remedy: z.string() });
-const alarm = z.object({
-  id: z.int(),
-  move: z.string(),
-  code: z.string(),
-  message: z.string(),
-  facts,
-  raisedAtMs: z.number(),
-  times: z.int(),
-});
 
 const tableStatus = z.object({
   table: z.string(),
@@ -38,31 +29,6 @@ const tableStatus = z.object({
   rowsEstimated: z.number().nullable(),
 });
 
-const tableVerification = z.object({
-  table: z.string(),
-  covered: z.boolean(),
-  rowsVerified: z.number(),
-  rowsCopied: z.number(),
-  dirtyKeys: z.int(),
-  differences: z.int(),
-  passUnderWay: z.boolean(),
-});
-const verification = tableVerification.omit({ table: true, rowsCopied: true }).extend({
-  coverage: z.number(),
-  rowsCompared: z.number(),
-  tables: z.array(tableVerification),
-});
-
-const difference = z.object({
-  lane: z.string(),
-  table: z.string(),
-  key: z.string(),
-  kind: z.enum(["missing", "differing", "extra"]),
-  columns: z.array(z.string()).nullable(),
-  seq: z.int(),
-  foundAtMs: z.number(),
-  values: z.record(z.string(), z.object({ source: z.string().nullable(), target: z.string().nullable() })).nullable(),
-});
 const verificationReport = z.object({
   lanes: z.array(verification.extend({ lane: z.string() })),
   differences: z.array(difference),
@@ -126,29 +92,11 @@ const status = z.object({
   next: z.array(z.string()).describe("Commands that make sense now, most useful first"),
 });
 
-const finding = z.object({
-  id: z.string(),
-  severity: z.enum(["error", "warning", "info"]),
-  subject: z.string(),
-  finding: z.string(),
-  remedy: z.string(),
-  fixSql: z.array(z.string()).optional(),
-  fixOn: z.string().optional(),
-  rule: z.string(),
-});
-
 const fileFinding = z.object({
   severity: z.enum(["error", "warning"]),
   place: z.string(),
   message: z.string(),
   remedy: z.string(),
-});
-
-const gate = z.object({
-  name: z.string(),
-  verdict: z.enum(["yes", "no", "unknown", "accepted", "absent"]),
-  value: z.string(),
-  limit: z.string().nullable(),
 });
 
 const cutoverResult = z.object({
@@ -180,17 +128,6 @@ const event = z.discriminatedUnion("type", [
     facts,
   }),
 ]);
-
-const journalEntry = z.object({
-  move: z.string(),
-  seq: z.int(),
-  atMs: z.number(),
-  from: z.string(),
-  event: z.string(),
-  to: z.string(),
-  facts,
-  by: z.string(),
-});
 
 const logLine = z.object({
   lane: z.string(),
@@ -236,7 +173,7 @@ export const shapes = {
 };
 
 /** A type fits its shape where it may stand for it and has no field that the shape lacks. */
-type Fits<Type, Shape extends z.ZodType> = [Type] extends [Loose<z.output<Shape>>]
+export type Fits<Type, Shape extends z.ZodType> = [Type] extends [Loose<z.output<Shape>>]
   ? [keyof Type] extends [keyof z.output<Shape>]
     ? true
     : never

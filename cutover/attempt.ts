@@ -5,7 +5,7 @@ import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
-import { type CommitPoint, type DecidedIn, isCommitted } from "./commit-point.ts";
+import { type CommitPoint, type DecidedIn, isCommitted, type Outcomes } from "./commit-point.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
@@ -171,6 +171,7 @@ export class Attempt {
       const committed = new Map([[generation, rows]]);
       this.#targets = acknowledgedIn(committed);
       this.#marks = marksIn(committed, generation);
+      this.#proof = proofIn(committed, generation);
       return await this.#decided(await this.#confirm(signal), signal);
     }
     return await this.#abort(new DrayError("ATTEMPT_CUT_SHORT", { generation }), signal);
@@ -256,7 +257,8 @@ export class Attempt {
   /** What a process that takes over must find with COMMITTED, on either side. */
   #facts(): Readonly<Record<string, unknown>> {
     const steps = this.#timeline.steps.map(({ step, tookMs }) => ({ step, tookMs: Math.round(tookMs) }));
-    return { direction: this.#options.direction, steps, targets: this.#targets, marks: this.#marks };
+    const { direction } = this.#options;
+    return { direction, steps, targets: this.#targets, marks: this.#marks, proof: this.#proof };
   }
 
   async #confirm(signal: AbortSignal): Promise<Outcome> {
@@ -342,4 +344,11 @@ export class Attempt {
   #held(error: Error): void {
     this.#options.onHeld(this.#timeline.current, error);
   }
+}
+
+/** As COMMITTED keeps it on either side, for a process that did not write it. */
+function proofIn(rows: Outcomes, generation: number): readonly Proof[] {
+  const row = rows.get(generation);
+  const kept = (row?.home ?? row?.target)?.facts["proof"];
+  return Array.isArray(kept) ? (kept as readonly Proof[]) : [];
 }

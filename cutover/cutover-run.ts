@@ -5,7 +5,8 @@ import { candidateStates, confirmTargets } from "./confirm-targets.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
-import { closedConditions, evaluateGate, evaluateVerification } from "./gate.ts";
+import { type CountedLane, closedConditions, evaluateGate, evaluateVerification } from "./gate.ts";
+import { noteGate } from "./kept-facts.ts";
 import type { AttemptNote, Move } from "./move.ts";
 import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent, PredictedStep } from "./move-service.ts";
 import { beside, predictPause } from "./prediction.ts";
@@ -48,6 +49,7 @@ export async function runCutover(
   const maxLagSeconds = request.maxLagSeconds ?? manifest.cutover.maxLagSeconds;
   const maxPauseMs =
     request.maxPauseMs ?? manifest.cutover.maxPauseMs ?? DEFAULT_PAUSE_MS + manifest.fence.graceMs + fencing.timeoutsMs;
+  const counts: CountedLane[] = [];
   const gate = await evaluateGate(
     {
       lanes: move.lanes.runtimes,
@@ -62,6 +64,7 @@ export async function runCutover(
       to: direction === "forward" ? to : from,
       candidates: (withinMs, signal) => candidateStates(move, direction, withinMs, signal),
       wayBack: (signal) => judgeWayBack(move, signal),
+      onCounted: (each) => counts.push(each),
     },
     forward,
   );
@@ -79,6 +82,7 @@ export async function runCutover(
   if (request.dryRun) return { ...nothing, outcome: "would-run", reason: null };
   const without = storesWithoutLane(move, direction);
   if (without.length > 0) throw new DrayError("LANES_MISSING", { move: move.name, direction, stores: without });
+  await noteGate(move, { direction, conditions: asked, counts, predicted, maxPauseMs }, by);
   await noteAccepted(move, asked, by);
   const generation = await takeGeneration(move, direction, fencing, by, forward);
   const verify = request.acceptUnverified ? "accepted" : "compared";

@@ -32,6 +32,8 @@ export type DrayOptions = {
   readonly logger: Logger;
   readonly clock?: Clock;
   readonly probe?: Probe;
+  /** The product's version, for evidence. */
+  readonly version?: string;
   readonly settings?: Partial<MoveSettings>;
 };
 
@@ -116,6 +118,7 @@ class Root {
       logger,
       installationId,
       leaseMs: this.#config.leaseMs,
+      about: { version: this.#options.version ?? null, log: this.#config.log.kind },
       knownNames: {
         adapters: Object.fromEntries(
           Object.entries(adapters).map(([name, adapter]) => [

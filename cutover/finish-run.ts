@@ -4,6 +4,7 @@ import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
 import { keyText } from "../pipeline/key-text.ts";
 import type { RowsToSpare } from "../sinks/sink.ts";
 import type { FinishNote, LeftRow } from "./finish-note.ts";
+import { noteVerification } from "./kept-facts.ts";
 import type { Move } from "./move.ts";
 import type { LaneNote, OpenLane } from "./move-lanes.ts";
 import { differing, extraRows, laneVerification } from "./verification.ts";
@@ -46,6 +47,7 @@ async function compareOnceMore(move: Move, signal: AbortSignal): Promise<boolean
     return false;
   }
   await move.context.probe("finish.after-compare");
+  await noteVerification(move, noteOf(move).by);
   const extra = lanes.flatMap((lane) =>
     extraRows(lane).map(({ table, key }): LeftRow => {
       const covered = lane.source.tables.find(({ id }) => id === table);

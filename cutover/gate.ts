@@ -4,7 +4,7 @@ import type { Finding } from "../pipeline/preflight.ts";
 import type { CandidateState } from "../sinks/target-history.ts";
 import { judgeCandidates } from "./confirm-targets.ts";
 import type { Fencing } from "./fencing.ts";
-import { judgeCount } from "./gate-count.ts";
+import { judgeCount, type TableVerdict } from "./gate-count.ts";
 import { judgeVerification } from "./gate-verification.ts";
 import type { LaneRuntime } from "./lane/lane-runtime.ts";
 import type { GateCondition } from "./move-service.ts";
@@ -29,7 +29,11 @@ export type GateOptions = {
   readonly to: string;
   /** C6: whether each of its failover candidates has, within so many milliseconds, all that it has now. */
   readonly candidates: (withinMs: number, signal: AbortSignal) => Promise<readonly CandidateState[]>;
+  readonly onCounted: (counted: CountedLane) => void;
 };
+
+/** The rows of both sides, table by table. */
+export type CountedLane = { readonly lane: string; readonly tables: readonly TableVerdict[] };
 
 /** A target that cannot be counted in this time is not one to fence for. */
 const COUNT_TIMEOUT_MS = 60_000;
@@ -72,7 +76,7 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
   for (const lane of options.lanes) {
     // Counting waits for the target, so it is asked only where the stream runs.
     await judge(`${lane.lane} rows`, null, () =>
-      rows(lane, AbortSignal.any([signal, AbortSignal.timeout(COUNT_TIMEOUT_MS)])),
+      rows(lane, options.onCounted, AbortSignal.any([signal, AbortSignal.timeout(COUNT_TIMEOUT_MS)])),
     );
   }
   await judge("rollback", "connected", () => options.wayBack(signal));
@@ -165,12 +169,13 @@ function findings(found: readonly Finding[]): Judged {
   };
 }
 
-async function rows(lane: LaneRuntime, signal: AbortSignal): Promise<Judged> {
+async function rows(lane: LaneRuntime, onCounted: GateOptions["onCounted"], signal: AbortSignal): Promise<Judged> {
   const { verdict } = streaming(lane);
   if (verdict !== "yes") return { verdict: "unknown", value: "not counted: the lane does not stream", limit: null };
   const count = await lane.count(signal);
   if (count === null) return { verdict: "unknown", value: "the lane was opened anew while counting", limit: null };
   const judged = judgeCount(count);
+  onCounted({ lane: lane.lane, tables: judged });
   const wrong = judged.filter(({ fits }) => fits === "no");
   if (wrong.length === 0) {
     const sum = judged.reduce((total, { target }) => total + target, 0);

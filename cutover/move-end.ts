@@ -4,6 +4,7 @@ import { acknowledgedIn } from "./acknowledged.ts";
 import type { CommitPoint } from "./commit-point.ts";
 import { destination, type Side } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
+import { noteVerification } from "./kept-facts.ts";
 import type { Move } from "./move.ts";
 import { commitPoint, lanesOf, livesBy, requireLivesAt } from "./switch-parts.ts";
 import { marksIn, startCarrying, switchLanes } from "./way-back.ts";
@@ -83,6 +84,7 @@ export async function closeMove(move: Move, by: string): Promise<readonly string
     await move.note("alarm-closed", { code, message, times }, by);
     await move.context.alarms.clear(move.name, code as ErrorCode);
   }
+  await noteVerification(move, by);
   const sql = lanesOf(move, "forward").flatMap(({ source, store }) => store.pair.removalSql(source));
   await move.lanes.alone(async () => {
     await move.lanes.dropAll();

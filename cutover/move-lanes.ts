@@ -3,7 +3,7 @@ import type { Begin, Stray } from "../pipeline/capture-options.ts";
 import type { Change, LaneId } from "../pipeline/entry.ts";
 import { isDrayError } from "../pipeline/errors.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
-import type { Json } from "./control-store.ts";
+import type { Json, JsonObject } from "./control-store.ts";
 import { type Direction, directionOf, laneName } from "./direction.ts";
 import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
 import type { LostBody } from "./lane/lost-body.ts";
@@ -49,6 +49,8 @@ export type LaneEvents = {
   readonly keepStrays: (lane: LaneId, changes: readonly Change[] | null) => Promise<void>;
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
+  /** Awaited before the stray's place is passed. */
+  readonly onStray: (facts: JsonObject) => Promise<void>;
   /** L6: the tables of a lost body are copied again. */
   readonly makeUpFor: (lane: OpenLane, loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
 };
@@ -250,6 +252,7 @@ export class MoveLanes {
     const message = `the source took a write of the tenant behind the fence: ${keys.join(", ")} in ${transaction}`;
     const facts = { lane: source.lane, transaction, committedAtMs, session, changes: changes.length, keys };
     await this.#events.keepStrays(source.lane, changes);
+    await this.#events.onStray(facts);
     await alarms.raise(journal.move.name, "STRAY_WRITE", message, facts);
   }
 }

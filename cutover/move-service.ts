@@ -3,9 +3,10 @@ import type { FileFinding } from "../pipeline/file-finding.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import type { AdapterReport } from "./adapters/test-kit.ts";
 import type { Alarm, JournalEntry } from "./control-store.ts";
+import type { Evidence } from "./evidence-parts.ts";
 
 /** What answers are made of, for clients that know nothing but this API. */
-export type { AdapterReport, Alarm, FileFinding, Finding, JournalEntry };
+export type { AdapterReport, Alarm, Evidence, FileFinding, Finding, JournalEntry };
 
 /** Who asks: the name goes into the journal and into the answer that somebody else gets meanwhile. */
 export type Caller = { readonly by: string; readonly role: Role };
@@ -320,6 +321,8 @@ export interface MoveService {
    */
   finish(move: string, request: FinishRequest, caller: Caller, signal: AbortSignal): Promise<FinishResult>;
   journal(move: string, afterSeq: number): Promise<readonly JournalEntry[]>;
+  /** All that can be told of a move afterwards; of any phase, and never with a row's value. */
+  evidence(move: string, signal: AbortSignal): Promise<Evidence>;
   log(move: string, query: LogQuery, caller: Caller, signal: AbortSignal): AsyncIterable<LogLine>;
   /** YAML; guesses are marked, and what is unclear is a comment with what to decide. */
   manifestInit(

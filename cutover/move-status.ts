@@ -134,6 +134,6 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
       return [status, `dray journal ${name}`];
     case "finished":
     case "closed":
-      return [`dray journal ${name}`];
+      return [`dray evidence ${name}`, `dray journal ${name}`];
   }
 }

@@ -63,6 +63,8 @@ export type AttemptNote = {
 
 const STAND_BY_AGAIN_MS = 500;
 const STAND_BY_AGAIN_MOST_MS = 60_000;
+/** By this process: an application that goes on writing to the wrong side must not fill the control store. */
+const STRAYS_NOTED = 100;
 
 const BLANK: MoveDetails = {
   skipped: [],
@@ -92,6 +94,7 @@ export class Move {
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
   #standbyFailures = 0;
+  #strays = 0;
   readonly #targetWatch = new TargetWatch(this);
 
   constructor(context: MoveContext) {
@@ -101,6 +104,7 @@ export class Move {
       keepStrays: (lane, changes) => this.setDetails(({ strays }) => ({ strays: straysWith(strays, lane, changes) })),
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
+      onStray: (facts) => this.#noteStray(facts),
       makeUpFor: (lane, loss, signal) => makeUpFor(this, lane, loss, signal),
     });
   }
@@ -327,6 +331,11 @@ export class Move {
     await this.setDetails({ problem: { code, message: reasonOf(error), facts } });
     await this.context.alarms.raise(this.name, code, reasonOf(error), facts);
     if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
+  }
+
+  /** The alarm tells the last one and how many there were; the journal which they were, as far as a person will read. */
+  async #noteStray(facts: JsonObject): Promise<void> {
+    if (++this.#strays <= STRAYS_NOTED) await this.note("stray-write", facts, "server");
   }
 
   /** What needed a person has been done; its alarm goes with it. */

@@ -16,6 +16,9 @@ export type CheckRequest = {
   readonly when: CheckTime;
 };
 
+/** Null where nobody said which version this is. */
+export type About = { readonly version: string | null; readonly log: string };
+
 /** What the composition root gives to the service. */
 export type ServiceParts = {
   readonly control: ControlStore;
@@ -24,6 +27,8 @@ export type ServiceParts = {
   /** Names this Drayage as the holder of leases. */
   readonly installationId: string;
   readonly leaseMs: number;
+  /** What this server is, for evidence. */
+  readonly about: About;
   readonly knownNames: KnownNames;
   /** Of a move that the control store has: its stores, its journal, its adapters. */
   makeMove(name: string): Promise<Move>;

@@ -9,7 +9,9 @@ import { AttemptRuns, isToBeEnded } from "./attempt-runs.ts";
 import type { JournalEntry, NewMove } from "./control-store.ts";
 import { retryRouting } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
+import { gatherEvidence } from "./evidence.ts";
 import { beginFinish } from "./finish.ts";
+import { notePreflight } from "./kept-facts.ts";
 import { readLog, tablesOf } from "./log-lines.ts";
 import type { Move } from "./move.ts";
 import { abortMove, closeMove, resolveOwner } from "./move-end.ts";
@@ -20,6 +22,7 @@ import type {
   Caller,
   CutoverRequest,
   CutoverResult,
+  Evidence,
   FinishRequest,
   FinishResult,
   LogLine,
@@ -122,10 +125,19 @@ export class DrayService implements MoveService {
     }
     const { tenant, from, to } = request;
     const { by } = caller;
-    const rollback = rollbackFrom(await this.#parts.checkWayBack({ ...request, manifest }, signal));
+    const wayBack = await this.#parts.checkWayBack({ ...request, manifest }, signal);
+    const rollback = rollbackFrom(wayBack);
     const details = { rollback: { ...rollback } };
     const move = await this.#create({ name, manifest, tenant, from, to, phase: "planned", by, details });
-    await move.command("start", by, () => startMove(move, by, signal));
+    const found = preflightReport({
+      request,
+      file: findings,
+      checks: [...checks, ...wayBackFindings(wayBack)],
+    }).findings;
+    await move.command("start", by, async () => {
+      await notePreflight(move, found, by);
+      await startMove(move, by, signal);
+    });
     return await this.#done(move, `${name} has started: the copy runs, and every change of the tenant is captured`);
   }
 
@@ -259,6 +271,10 @@ export class DrayService implements MoveService {
 
   async journal(name: string, afterSeq: number): Promise<readonly JournalEntry[]> {
     return await this.#move(name).context.journal.entries(afterSeq);
+  }
+
+  async evidence(name: string, signal: AbortSignal): Promise<Evidence> {
+    return await gatherEvidence(this.#move(name), this.#parts.about, signal);
   }
 
   async *log(name: string, query: LogQuery, { by }: Caller, signal: AbortSignal): AsyncIterable<LogLine> {

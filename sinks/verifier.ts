@@ -151,15 +151,16 @@ export class Verifier implements EntryFollower {
     const left = leftOut.map(keyText);
     table.began(scope, seq, left);
     const target = await view.digestRange(scope, digestKey, signal);
-    const found = compareRange(digests, target, new Set(left));
+    const out = new Set(left);
+    const found = compareRange(digests, target, out);
+    const digest = { source: digests.xor(out), target: target.xor(out) };
     function* keys() {
-      const out = new Set(left);
       for (const rows of [digests, target]) {
         for (let i = 0; i < rows.rows; i++) if (!out.has(rows.keyTextAt(i))) yield rows.keyTextAt(i);
       }
     }
     const nowMs = this.#options.clock.wallMs();
-    table.comparedRange(scope, { seq, rows: digests.rows, keys: keys(), found, asked, nowMs });
+    table.comparedRange(scope, { seq, rows: digests.rows, digest, keys: keys(), found, asked, nowMs });
     return digests.rows;
   }
 

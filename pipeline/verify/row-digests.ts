@@ -61,6 +61,19 @@ export class RowDigests {
   digestTextAt(row: number): string {
     return this.#digests.latin1Slice(row * DIGEST_BYTES, (row + 1) * DIGEST_BYTES);
   }
+
+  /** All digests but those of the keys that are left out in one, in whatever order the rows were read; in hex. */
+  xor(leftOut: ReadonlySet<string>): string {
+    const words = new Uint32Array(DIGEST_BYTES / 4);
+    for (let row = 0; row < this.rows; row++) {
+      if (leftOut.size > 0 && leftOut.has(this.keyTextAt(row))) continue;
+      const at = row * DIGEST_BYTES;
+      for (let word = 0; word < words.length; word++) {
+        words[word] = (words[word] as number) ^ this.#digests.readUInt32BE(at + word * 4);
+      }
+    }
+    return [...words].map((word) => word.toString(16).padStart(8, "0")).join("");
+  }
 }
 
 function grown(bytes: Buffer, size: number): Buffer {

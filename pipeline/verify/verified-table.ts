@@ -21,9 +21,17 @@ export type VerifiedRange = Span & {
   /** The seq it was compared at last; null: not since the table was copied, or no longer kept by key. */
   readonly seq: number | null;
   readonly rows: number;
+  /** Of the rows that were compared at `seq`; null where it was cut since, or not compared. */
+  readonly digest: RangeDigest | null;
   /** It is to be compared, for the first time or in the pass that was asked for last. */
   readonly due: boolean;
 };
+
+/**
+ * The digests of a range's rows in one, on either side, in hex. They are keyed by the entry alone that they were compared
+ * for: one side may be held against the other, and nothing else against either.
+ */
+export type RangeDigest = { readonly source: string; readonly target: string };
 
 type Range = VerifiedRange & {
   /** Changes behind this seq are kept by key; null: none are, as the range will be compared as a whole. */
@@ -172,6 +180,7 @@ export class VerifiedTable {
     compared: {
       readonly seq: number;
       readonly rows: number;
+      readonly digest: RangeDigest;
       readonly keys: Iterable<string>;
       readonly found: readonly Found[];
       readonly asked: number;
@@ -184,9 +193,9 @@ export class VerifiedTable {
     const range = this.#ranges[place];
     // Fallen back or copied again meanwhile: nothing has been kept of what changed since.
     if (range === undefined || range.trackedFrom === null || range.trackedFrom > compared.seq) return;
-    const { seq, rows, keys, found, asked, nowMs } = compared;
+    const { seq, rows, digest, keys, found, asked, nowMs } = compared;
     this.#latest = Math.max(this.#latest, seq);
-    this.#ranges[place] = { ...range, seq, rows, due: asked === this.#asked ? false : range.due };
+    this.#ranges[place] = { ...range, seq, rows, digest, due: asked === this.#asked ? false : range.due };
     const differing = new Set(found.map(({ key }) => keyText(key)));
     if (this.#dirty.size > 0 || this.#differences.size > 0) {
       for (const key of keys) if (!differing.has(key)) this.#clear(key, seq);
@@ -236,7 +245,7 @@ export class VerifiedTable {
     return {
       table: this.id,
       pass: this.#pass,
-      ranges: this.#ranges.map(({ after, upTo, seq, rows, due }) => ({ after, upTo, seq, rows, due })),
+      ranges: this.#ranges.map(({ after, upTo, seq, rows, digest, due }) => ({ after, upTo, seq, rows, digest, due })),
       dirty: [...this.#dirty].map(([key, seq]) => [Buffer.from(key, "latin1"), seq] as const),
       differences: this.differences,
     };
@@ -247,6 +256,8 @@ export class VerifiedTable {
     this.#pass = state.pass;
     this.#ranges = state.ranges.map((range) => ({
       ...range,
+      // Kept by an earlier version, it has none.
+      digest: range.digest ?? null,
       due: range.due || range.seq === null,
       trackedFrom: range.seq,
       endText: this.#endText(range.upTo),
@@ -299,8 +310,8 @@ export class VerifiedTable {
     const endText = this.#endText(span.upTo);
     const isInside = span.upTo !== null && (range.upTo === null || (this.#ordered && isBelow(endText, range.endText)));
     if (!isInside) return null;
-    const first: Range = { ...range, upTo: span.upTo, endText, rows: 0 };
-    const rest: Range = { ...range, after: span.upTo };
+    const first: Range = { ...range, upTo: span.upTo, endText, rows: 0, digest: null };
+    const rest: Range = { ...range, after: span.upTo, digest: null };
     this.#ranges.splice(place, 1, first, rest);
     return place;
   }
@@ -325,7 +336,7 @@ export class VerifiedTable {
   #fallBack(place: number): void {
     const range = this.#ranges[place];
     if (range === undefined) return;
-    const fallen: Range = { ...range, seq: null, due: true, trackedFrom: null };
+    const fallen: Range = { ...range, seq: null, digest: null, due: true, trackedFrom: null };
     if (this.#ordered) {
       for (const key of this.#dirty.keys()) if (this.#rangeOf(key) === range) this.#dirty.delete(key);
     }
@@ -338,7 +349,7 @@ export class VerifiedTable {
 }
 
 function blank(): Range {
-  return { after: null, upTo: null, seq: null, rows: 0, due: true, trackedFrom: null, endText: null };
+  return { after: null, upTo: null, seq: null, rows: 0, digest: null, due: true, trackedFrom: null, endText: null };
 }
 
 function isBelow(one: string | null, other: string | null): boolean {

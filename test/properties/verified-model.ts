@@ -227,7 +227,16 @@ export class VerifiedModel {
     if (it.form === "range") {
       const found = wrong.map((n) => ({ key: keyOf(n), kind: "differing" as const }));
       const { span, asked } = it;
-      this.#table.comparedRange(span, { seq, rows: keys.length, keys: keys.map(textOf), found, asked, nowMs: 0 });
+      const digest = { source: "0a", target: "0a" };
+      this.#table.comparedRange(span, {
+        seq,
+        rows: keys.length,
+        digest,
+        keys: keys.map(textOf),
+        found,
+        asked,
+        nowMs: 0,
+      });
     } else {
       const found = { kind: "differing", columns: ["c"], foundAtMs: 0 } as const;
       for (const n of keys) this.#table.comparedKey(keyOf(n), seq, faulty.has(n) ? found : null);

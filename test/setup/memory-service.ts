@@ -4,6 +4,7 @@ import type {
   Caller,
   CutoverRequest,
   CutoverResult,
+  Evidence,
   FileFinding,
   FinishRequest,
   FinishResult,
@@ -17,6 +18,7 @@ import type {
   VerificationStatus,
 } from "../../cutover/move-service.ts";
 import { DrayError } from "../../pipeline/errors.ts";
+import { plainEvidence } from "./plain-evidence.ts";
 
 const TABLE = { covered: true, rowsVerified: 3_000, dirtyKeys: 2, differences: 0, passUnderWay: false };
 const VERIFIED: VerificationStatus = {
@@ -161,6 +163,13 @@ export class MemoryService implements MoveService {
     await this.status(move);
     const entry = { move, seq: 1, atMs: 0, from: "", event: "create", to: "planned", facts: {}, by: "ann" };
     return [entry].filter(({ seq }) => seq > afterSeq);
+  }
+
+  /** What each test tells of a move; the parts are those of a move that has just begun. */
+  async evidence(move: string): Promise<Evidence> {
+    this.#note("evidence", move);
+    const { tenant, from, to, phase } = await this.status(move);
+    return plainEvidence({ move, tenant, from, to, phase, journal: await this.journal(move, 0) });
   }
 
   async *log(move: string, query: unknown, caller: Caller): AsyncGenerator<LogLine> {

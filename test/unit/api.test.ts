@@ -219,7 +219,7 @@ test("K4: OpenAPI describes every call, with what it takes and what it answers",
   expect(calls.toSorted()).toEqual(
     [
       ...["get /v1/version", "post /v1/preflight", "get /v1/moves", "post /v1/moves", "get /v1/moves/{move}"],
-      ...["events", "journal", "log", "verification"].map((name) => `get /v1/moves/{move}/${name}`),
+      ...["events", "evidence", "journal", "log", "verification"].map((name) => `get /v1/moves/{move}/${name}`),
       ...[
         "cutover",
         "rollback",

@@ -1,12 +1,14 @@
 import { describe, expect, test } from "vitest";
 import type { Bound } from "../../pipeline/coverage.ts";
 import { keyText } from "../../pipeline/key-text.ts";
+import { RowDigests } from "../../pipeline/verify/row-digests.ts";
 import { VerifiedTable } from "../../pipeline/verify/verified-table.ts";
 
 const key = (n: number) => Buffer.from([n]);
 const text = (n: number) => keyText(key(n));
 const bound = (n: number): Bound => ({ values: [String(n)], key: key(n).toString("hex") });
-const NONE = { found: [], asked: 0, nowMs: 0, rows: 1 };
+const DIGEST = { source: "0a", target: "0a" };
+const NONE = { found: [], asked: 0, nowMs: 0, rows: 1, digest: DIGEST };
 
 function ordered(cap?: number): VerifiedTable {
   return new VerifiedTable({ id: "t", ordered: true, pass: 0, ...(cap === undefined ? {} : { cap }) });
@@ -188,6 +190,40 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     table.changed(text(2), 4);
     expect(table.dirtyKeys).toBe(0);
     expect(table.ranges).toMatchObject([{ after: null, upTo: null, seq: null, due: true }]);
+  });
+
+  test("a range's digest stands until the range is cut or compared as a whole again, and is kept", () => {
+    const table = covered([10]);
+    const restored = ordered();
+    restored.restore(table.state());
+    expect(restored.ranges.map(({ digest }) => digest)).toEqual([DIGEST, DIGEST]);
+    table.changed(text(4), 9);
+    table.comparedKey(key(4), 12, null);
+    expect(table.ranges.map(({ digest }) => digest)).toEqual([DIGEST, DIGEST]);
+    expect(table.cut({ after: null, upTo: bound(5) })).toBe(true);
+    expect(table.ranges.map(({ digest }) => digest)).toEqual([null, null, DIGEST]);
+    table.forget({ after: bound(10), upTo: null });
+    expect(table.ranges.at(-1)?.digest).toBeNull();
+  });
+
+  test("rows in another order have the same digest, and a row that is left out does not count", () => {
+    const of = (rows: readonly (readonly [number, string])[]) => {
+      const digests = new RowDigests(0);
+      for (const [n, letter] of rows) digests.add(key(n), letter.repeat(16));
+      return digests;
+    };
+    const one = of([
+      [1, "a"],
+      [2, "b"],
+    ]).xor(new Set());
+    expect(one).toMatch(/^[0-9a-f]{32}$/);
+    const turned = of([
+      [3, "z"],
+      [2, "b"],
+      [1, "a"],
+    ]);
+    expect(turned.xor(new Set([text(3)]))).toBe(one);
+    expect(turned.xor(new Set())).not.toBe(one);
   });
 
   test("a repair of another span than ours: every range that may hold a part of it is compared again", () => {
