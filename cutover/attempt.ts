@@ -165,6 +165,8 @@ export class Attempt {
    * cannot be read nothing is decided and the tenant stays fenced.
    */
   async recover(signal: AbortSignal): Promise<AttemptResult> {
+    // Whether its mark was written is not known any more.
+    this.#isMarked = true;
     const { commitPoint, generation } = this.#options;
     const rows = (await commitPoint.read(signal)).get(generation);
     if (rows !== undefined && isCommitted(rows)) {

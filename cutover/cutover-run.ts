@@ -264,6 +264,7 @@ async function finish(
     await move.advance("attempt-aborted", facts, "server");
     await move.settle();
     if (result.isMarked) move.standByAgain();
+    else move.standBy();
   } else {
     const error = result.error instanceof DrayError ? result.error : new DrayError("INTERNAL", {}, result.error);
     await move.setDetails({ problem: { code: error.code, message: error.message, facts: error.facts as JsonObject } });
