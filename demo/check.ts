@@ -205,7 +205,7 @@ class Checker {
         const isLost = isDecidedAway && atAway === "there";
         if (isLost) this.#lost.add(entry.serial);
         const detail = `of unknown outcome: ${atAway} on the ${away}, ${atHome} on the ${home}`;
-        this.#add(isLost ? "lost" : "difference", home, state, tenant, detail);
+        this.#add(isLost ? "lost" : "difference", isDecidedAway ? home : away, state, tenant, detail);
         return;
       }
     }
