@@ -32,6 +32,7 @@ export interface TenantMoveOptions {
   readonly manifestFile: string;
   readonly tenant: string;
   readonly productSchema: string;
+  readonly routerUrl: string;
   readonly say: (text: string) => void;
   readonly signal: AbortSignal;
   /** The whole journey, or the cutover alone: what sabotage has damaged is not moved on. */
@@ -52,6 +53,7 @@ export interface TenantMoveOptions {
 }
 
 const POLL_MS = 1000;
+const FENCE_POLL_MS = 5;
 const ALARM_TIMEOUT_MS = 30_000;
 const GATE_TIMEOUT_MS = 120_000;
 const ATTEMPTS_MAX = 3;
@@ -262,6 +264,7 @@ export class TenantMove {
     const early = writeBeforeCommit({
       source: this.#options.administrator,
       productSchema: this.#options.productSchema,
+      fenced: (signal) => this.#untilFenced(signal),
       write: () => stray(tenant),
       signal: AbortSignal.any([this.#options.signal, gaveUp.signal]),
     });
@@ -276,6 +279,15 @@ export class TenantMove {
     say(`sabotage: before the commit point the source acknowledged a write to ${first.table} ${first.key}`);
     say(`sabotage: after it the source acknowledged a write to ${second.table} ${second.key}`);
     await this.#untilAlarms(2);
+  }
+
+  async #untilFenced(signal: AbortSignal): Promise<void> {
+    const { routerUrl, tenant } = this.#options;
+    for (;;) {
+      const answer = await fetch(`${routerUrl}/where?tenant=${encodeURIComponent(tenant)}`, { signal });
+      if (((await answer.json()) as { fenced: boolean }).fenced) return;
+      await new Promise((resolve) => setTimeout(resolve, FENCE_POLL_MS));
+    }
   }
 
   async #untilAlarms(times: number): Promise<void> {

@@ -294,6 +294,7 @@ describe("a stray write before the commit point", () => {
     const stray = writeBeforeCommit({
       source: at,
       productSchema: at.schema,
+      fenced: async () => {},
       write: async () => {
         order.push("stray");
         return "row";
