@@ -33,7 +33,12 @@ export async function openHosts(options: { readonly servers: Servers; readonly b
   ]);
   const { application, product } = newAccounts("");
   for (const [side, server] of Object.entries({ source, target })) {
-    const where = { server: address(server), side: side as Side, productSchema: PRODUCT_SCHEMA };
+    const where = {
+      server: address(server),
+      side: side as Side,
+      productSchema: PRODUCT_SCHEMA,
+      ways: "there" as const,
+    };
     await createAccounts({ ...where, application, product });
   }
   let replica: Promise<ServerAddress> | null = null;

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { connect, type ServerAddress } from "./mysql.ts";
-import type { Side } from "./schema.ts";
+import { SIDES, type Side } from "./schema.ts";
 
 export interface Account {
   readonly user: string;
@@ -23,10 +23,12 @@ export async function createAccounts(options: {
   readonly server: ServerAddress;
   readonly side: Side;
   readonly productSchema: string;
+  /** Rows of a tenant that can come back are written at the source too, and the target's binary log is read. */
+  readonly ways: "there" | "there and back";
   readonly application: Account;
   readonly product: Account;
 }): Promise<void> {
-  const { server, side, application, product } = options;
+  const { server, side, ways, application, product } = options;
   const admin = await connect(server, { inSchema: "not yet" });
   try {
     for (const { user, password } of [application, product]) {
@@ -34,7 +36,7 @@ export async function createAccounts(options: {
     }
     const shop = onSchema(server.schema);
     await admin.query(`GRANT SELECT, INSERT, UPDATE, DELETE ON ${shop} TO ?@'%'`, [application.user]);
-    for (const grant of productGrants(side, shop, onSchema(options.productSchema))) {
+    for (const grant of productGrants(ways === "there" ? [side] : SIDES, shop, onSchema(options.productSchema))) {
       await admin.query(`GRANT ${grant} TO ?@'%'`, [product.user]);
     }
   } finally {
@@ -52,9 +54,9 @@ export async function dropAccounts(server: ServerAddress, accounts: readonly Acc
 }
 
 /** As `dray preflight --fix-sql` prints them. */
-function productGrants(side: Side, shop: string, own: string): string[] {
-  const reading = side === "source" ? "REPLICATION SLAVE, REPLICATION CLIENT" : "REPLICATION CLIENT";
-  const rows = side === "source" ? "SELECT, TRIGGER" : "SELECT, INSERT, UPDATE, DELETE, TRIGGER";
+function productGrants(roles: readonly Side[], shop: string, own: string): string[] {
+  const reading = roles.includes("source") ? "REPLICATION SLAVE, REPLICATION CLIENT" : "REPLICATION CLIENT";
+  const rows = roles.includes("target") ? "SELECT, INSERT, UPDATE, DELETE, TRIGGER" : "SELECT, TRIGGER";
   return [
     `${reading}, PROCESS, XA_RECOVER_ADMIN ON *.*`,
     "SELECT ON performance_schema.*",

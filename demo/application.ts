@@ -11,7 +11,9 @@ import { SOURCE_TENANTS, TARGET_TENANTS } from "./schema.ts";
 /**
  * The demo's application, a process of its own: writes for all tenants on both sides and keeps the ledger. Its control
  * port: `GET /stats`; `POST /focus?tenant=` gives that tenant half of the load; `POST /stray?tenant=` writes one row at
- * the source whatever the router says and answers with its table and key; `POST /stop` answers once all is settled.
+ * the source whatever the router says and answers with its table and key; `POST /reserve?tenant=` answers with a row that
+ * is left alone from now on; `POST /hold` answers once nothing is under way, and nothing is until `POST /release`;
+ * `POST /stop` answers once all is settled.
  */
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -50,6 +52,14 @@ async function main(): Promise<void> {
         return {};
       case "POST /stray":
         return load.stray(tenant);
+      case "POST /reserve":
+        return load.reserve(tenant);
+      case "POST /hold":
+        await load.hold();
+        return {};
+      case "POST /release":
+        load.release();
+        return {};
       case "POST /stop":
         await load.stop();
         return load.stats();

@@ -1,25 +1,39 @@
-import type { Connection } from "mysql2/promise";
 import { imageFile } from "./image.ts";
-import { type LedgerEntry, readLedger } from "./ledger.ts";
-import { connect, type ServerAddress } from "./mysql.ts";
+import type { LedgerEntry } from "./ledger.ts";
+import type { Moment } from "./moment.ts";
 import { describeDifference, type Life, lifeOf, type RowText, type Step, stepsByKey } from "./row-life.ts";
 import { cellsOf, compareIds, RowCursor, readImage, readTable } from "./row-source.ts";
-import { SIDES, type Side, TABLES, type TableName } from "./schema.ts";
+import { type Side, TABLES, type TableName } from "./schema.ts";
+
+/** When the tenant was asked to go there, by the wall clock: whatever it wrote there before was for another stay. */
+export interface SwitchTime {
+  readonly to: Side;
+  readonly askedAtMs: number;
+}
+/**
+ * A tenant on its way. What it has left at the other side is a copy that follows (mirror), one that nobody has written to
+ * since (frozen), or nothing at all (gone).
+ */
+export interface MovedTenant {
+  readonly tenant: string;
+  readonly switches: readonly SwitchTime[];
+  readonly left: "mirror" | "frozen" | "gone";
+}
 
 /**
  * The proof, by SQL and ledger alone; nothing of the product is imported here. Every row of every table on both sides is
  * compared with what it must be: its image from before the start, and on top of it what the ledger says was written.
  *
- * - A moved tenant: the source's frozen copy is image + writes acknowledged at the source; the target has image + all
- *   acknowledged writes, row by row, and nothing else of the tenant.
+ * - A moved tenant: where it lives now there is image + all acknowledged writes, row by row, and nothing else of it. The
+ *   other side has the same where it follows, image + the writes acknowledged there where it is frozen, and nothing at all
+ *   where the move is finished.
  * - Every other tenant: at home image + its own writes, on the other side nothing.
- * - A write of unknown outcome is looked up: wholly there or wholly not, and on the target as on the source.
+ * - A write of unknown outcome is looked up: wholly there or wholly not, and on both sides alike.
  */
 export interface CheckOptions {
-  readonly servers: Readonly<Record<Side, ServerAddress>>;
+  readonly moment: Moment;
   readonly imageFolder: string;
-  readonly ledgerFile: string;
-  readonly moved: readonly string[];
+  readonly moved: readonly MovedTenant[];
 }
 
 export type FindingKind = "lost" | "difference" | "neighbour" | "stray";
@@ -36,45 +50,32 @@ export interface CheckResult {
   /** Transactions, of all tenants. */
   readonly acknowledgedWrites: number;
   readonly unknownWrites: number;
-  /** Acknowledged transactions of moved tenants of which at least one row is not in the target. */
+  /** Acknowledged transactions of moved tenants of which at least one row is not where the tenant lives. */
   readonly lostWrites: number;
   /** Rows of moved tenants, on either side. */
   readonly differences: number;
   /** Rows of other tenants, on either side. */
   readonly neighboursChanged: number;
-  /** Writes acknowledged at the source for a tenant that was fenced or had moved. */
+  /** Writes acknowledged at a side where the tenant was fenced, or that it had left. */
   readonly strays: number;
   readonly rowsCompared: number;
-  /** Of moved tenants: what the target must have, and has. */
+  /** Of moved tenants: what their home must have, and has. */
   readonly movedRows: { readonly expected: number; readonly found: number };
   /** All, each with its row. */
   readonly findings: readonly Finding[];
 }
 
 export async function check(options: CheckOptions): Promise<CheckResult> {
-  const ledger = readLedger(options.ledgerFile);
+  const { ledger } = options.moment;
   const checker = new Checker({ ledger, moved: options.moved });
-  const connections = {
-    source: await connect(options.servers.source),
-    target: await connect(options.servers.target),
-  };
-  try {
-    for (const table of TABLES) await compareTable({ table, checker, ledger, connections, options });
-  } finally {
-    await Promise.all(SIDES.map((side) => connections[side].end()));
-  }
+  for (const table of TABLES) await compareTable({ table, checker, options });
   return checker.result();
 }
 
-async function compareTable(about: {
-  table: TableName;
-  checker: Checker;
-  ledger: readonly LedgerEntry[];
-  connections: Readonly<Record<Side, Connection>>;
-  options: CheckOptions;
-}): Promise<void> {
-  const { table, checker, connections, options } = about;
-  const steps = stepsByKey(about.ledger, table);
+async function compareTable(about: { table: TableName; checker: Checker; options: CheckOptions }): Promise<void> {
+  const { table, checker, options } = about;
+  const { ledger, connections } = options.moment;
+  const steps = stepsByKey(ledger, table);
   const image = (side: Side) => new RowCursor({ pages: readImage(imageFile(options.imageFolder, side, table)) });
   const now = (side: Side) => new RowCursor({ pages: readTable(connections[side], table) });
   const [baseSource, baseTarget, nowSource, nowTarget] = [
@@ -114,9 +115,17 @@ interface KeyState {
 }
 type Verdict = "there" | "not there";
 
+/** What a finished move leaves of a row. */
+const NOTHING: Life = { states: [undefined], steps: [], unknown: null };
+const LEFT: Readonly<Record<MovedTenant["left"], string>> = {
+  mirror: "copy that follows",
+  frozen: "frozen copy",
+  gone: "finished move",
+};
+
 class Checker {
   readonly #ledger: readonly LedgerEntry[];
-  readonly #moved: ReadonlySet<string>;
+  readonly #moved: ReadonlyMap<string, MovedTenant>;
   readonly #findings: Finding[] = [];
   readonly #lost = new Set<number>();
   readonly #strays: ReadonlySet<number>;
@@ -126,9 +135,9 @@ class Checker {
   #expectedMoved = 0;
   #foundMoved = 0;
 
-  constructor(options: { readonly ledger: readonly LedgerEntry[]; readonly moved: readonly string[] }) {
+  constructor(options: { readonly ledger: readonly LedgerEntry[]; readonly moved: readonly MovedTenant[] }) {
     this.#ledger = options.ledger;
-    this.#moved = new Set(options.moved);
+    this.#moved = new Map(options.moved.map((each) => [each.tenant, each]));
     this.#strays = findStrays(options.ledger, this.#moved);
   }
 
@@ -140,7 +149,8 @@ class Checker {
     this.#rowsCompared++;
     const known = base.source ?? base.target;
     const owner = steps[0]?.entry.tenant ?? tenantOf(known ?? now.target ?? now.source ?? "[]");
-    if (this.#moved.has(owner)) this.#movedRow(state, owner);
+    const moved = this.#moved.get(owner);
+    if (moved !== undefined) this.#movedRow(state, moved);
     else this.#neighbourRow(state, owner);
   }
 
@@ -162,54 +172,60 @@ class Checker {
     };
   }
 
-  #movedRow(state: KeyState, tenant: string): void {
+  #movedRow(state: KeyState, { tenant, switches, left }: MovedTenant): void {
     const { table, base, now, steps } = state;
-    if (now.target !== undefined) this.#foundMoved++;
+    const home = switches.at(-1)?.to ?? "source";
+    const away = other(home);
+    if (now[home] !== undefined) this.#foundMoved++;
     const stray = steps.find(({ entry }) => this.#strays.has(entry.serial));
     if (stray !== undefined) {
-      const where = now.target === now.source ? "it is on the target too" : "it is not on the target";
-      this.#add("stray", "source", state, tenant, `acknowledged at the source behind the fence; ${where}`);
+      const where = now[home] === now[away] ? `it is on the ${home} too` : `it is not on the ${home}`;
+      this.#add("stray", away, state, tenant, `acknowledged at the ${away} behind the fence; ${where}`);
     }
-    const frozen = lifeOf(table, base.source, steps, "source");
     const whole = lifeOf(table, base.source, steps, "both");
     const expected = whole.states.at(-1);
-    const atSource = this.#verdict(frozen, now.source);
-    // What a stray did to the source's row is its own finding, not one more of the copy.
-    if (atSource === "neither" && stray === undefined) {
-      const detail = describeDifference(table, frozen.states.at(-1), now.source);
-      this.#add("difference", "source", state, tenant, `frozen copy: ${detail}`);
+    const kept = left === "gone" ? NOTHING : left === "mirror" ? whole : lifeOf(table, base.source, steps, away);
+    const atAway = this.#verdict(kept, now[away]);
+    // What a stray did to the row that was left is its own finding, not one more of the copy.
+    if (atAway === "neither" && stray === undefined) {
+      const detail = describeDifference(table, kept.states.at(-1), now[away]);
+      this.#add("difference", away, state, tenant, `${LEFT[left]}: ${detail}`);
     }
-    const atTarget = this.#verdict(whole, now.target);
-    const isUnknownThere = whole.unknown !== null && (atTarget === "there" || atSource === "there");
+    const atHome = this.#verdict(whole, now[home]);
+    const isUnknownThere = whole.unknown !== null && (atHome === "there" || (left !== "gone" && atAway === "there"));
     if ((isUnknownThere ? whole.unknown?.state : expected) !== undefined) this.#expectedMoved++;
     if (whole.unknown !== null) {
       const { entry } = whole.unknown.step;
-      const decided = entry.side === "source" ? atSource : atTarget;
+      const isDecidedAway = entry.side === away && left !== "gone";
+      const decided = isDecidedAway ? atAway : atHome;
       if (decided !== "neither") this.#note(entry, decided, state);
-      if (entry.side === "source" && atTarget !== "neither" && atTarget !== atSource) {
-        if (atSource === "there") this.#lost.add(entry.serial);
-        const detail = `of unknown outcome: ${atSource} on the source, ${atTarget} on the target`;
-        this.#add(atSource === "there" ? "lost" : "difference", "target", state, tenant, detail);
+      // A frozen copy knows nothing of what came after it.
+      const isOnBoth = left === "mirror" || isDecidedAway;
+      if (isOnBoth && atHome !== "neither" && atAway !== "neither" && atHome !== atAway) {
+        const isLost = isDecidedAway && atAway === "there";
+        if (isLost) this.#lost.add(entry.serial);
+        const detail = `of unknown outcome: ${atAway} on the ${away}, ${atHome} on the ${home}`;
+        this.#add(isLost ? "lost" : "difference", isDecidedAway ? home : away, state, tenant, detail);
         return;
       }
     }
-    if (atTarget !== "neither" || (stray !== undefined && now.target === now.source)) return;
-    const reached = whole.states.lastIndexOf(now.target);
+    if (atHome !== "neither" || (stray !== undefined && now[home] === now[away])) return;
+    const reached = whole.states.lastIndexOf(now[home]);
     const missing = reached === -1 ? [] : whole.steps.slice(reached);
     if (missing.length === 0) {
-      this.#add("difference", "target", state, tenant, describeDifference(table, expected, now.target));
+      this.#add("difference", home, state, tenant, describeDifference(table, expected, now[home]));
       return;
     }
     for (const { entry } of missing) this.#lost.add(entry.serial);
     const writes = missing.map(({ entry, write }) => `${write.op} ${entry.serial} (${entry.side})`).join(", ");
-    this.#add("lost", "target", state, tenant, `without ${writes}`);
+    this.#add("lost", home, state, tenant, `without ${writes}`);
   }
 
   #neighbourRow(state: KeyState, tenant: string): void {
     const { table, base, now, steps } = state;
     const born: Side = steps[0]?.entry.side ?? (now.target !== undefined ? "target" : "source");
     const home: Side = base.source !== undefined ? "source" : base.target !== undefined ? "target" : born;
-    const away: Side = home === "source" ? "target" : "source";
+    const away = other(home);
     const life = lifeOf(table, base[home], steps, home);
     const verdict = this.#verdict(life, now[home]);
     if (life.unknown !== null && verdict !== "neither") this.#note(life.unknown.step.entry, verdict, state);
@@ -254,19 +270,23 @@ function tenantOf(text: string): string {
   return cellsOf(text)[1] ?? "";
 }
 
-/** Those the application confessed, and any that the source acknowledged once the target had. */
-function findStrays(ledger: readonly LedgerEntry[], moved: ReadonlySet<string>): ReadonlySet<number> {
+const other = (side: Side): Side => (side === "source" ? "target" : "source");
+
+/** Those the application confessed, and any that the side which was left acknowledged once the new home had. */
+function findStrays(ledger: readonly LedgerEntry[], moved: ReadonlyMap<string, MovedTenant>): ReadonlySet<number> {
   const strays = new Set<number>();
-  const firstAtTarget = new Map<string, number>();
-  for (const { tenant, side, acknowledgedAtMs } of ledger) {
-    if (side !== "target" || acknowledgedAtMs === null) continue;
-    firstAtTarget.set(tenant, Math.min(acknowledgedAtMs, firstAtTarget.get(tenant) ?? acknowledgedAtMs));
-  }
-  for (const { serial, tenant, side, acknowledgedAtMs, stray } of ledger) {
-    const switchedAtMs = firstAtTarget.get(tenant);
-    const isLate =
-      side === "source" && acknowledgedAtMs !== null && switchedAtMs !== undefined && acknowledgedAtMs > switchedAtMs;
-    if (moved.has(tenant) && (stray || isLate)) strays.add(serial);
+  for (const { serial, tenant, stray } of ledger) if (stray && moved.has(tenant)) strays.add(serial);
+  for (const { tenant, switches } of moved.values()) {
+    const own = ledger.filter((entry) => entry.tenant === tenant && entry.acknowledgedAtMs !== null);
+    for (const [index, { to, askedAtMs }] of switches.entries()) {
+      const untilMs = switches[index + 1]?.askedAtMs ?? Number.POSITIVE_INFINITY;
+      const since = own.filter(({ acknowledgedAtMs: atMs }) => atMs !== null && atMs >= askedAtMs && atMs < untilMs);
+      const atNewHome = since.filter(({ side }) => side === to).map(({ acknowledgedAtMs }) => acknowledgedAtMs ?? 0);
+      const firstMs = atNewHome.reduce((least, atMs) => Math.min(least, atMs), Number.POSITIVE_INFINITY);
+      for (const { serial, side, acknowledgedAtMs } of since) {
+        if (side !== to && (acknowledgedAtMs ?? 0) > firstMs) strays.add(serial);
+      }
+    }
   }
   return strays;
 }

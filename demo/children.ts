@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
-import type { TenantStats } from "./load.ts";
+import type { StrayWrite, TenantStats } from "./load.ts";
 import type { ServerAddress } from "./mysql.ts";
 
 const START_TIMEOUT_MS = 60_000;
@@ -62,8 +62,21 @@ export class ApplicationHandle {
   async focus(tenant: string): Promise<void> {
     await this.#call("POST", `/focus?tenant=${encodeURIComponent(tenant)}`);
   }
-  stray(tenant: string): Promise<{ table: string; key: string }> {
-    return this.#call("POST", `/stray?tenant=${encodeURIComponent(tenant)}`) as Promise<{ table: string; key: string }>;
+  stray(tenant: string): Promise<StrayWrite> {
+    return this.#call("POST", `/stray?tenant=${encodeURIComponent(tenant)}`) as Promise<StrayWrite>;
+  }
+  /** Sabotage: a row that the application leaves alone from now on. */
+  reserve(tenant: string): Promise<StrayWrite> {
+    return this.#call("POST", `/reserve?tenant=${encodeURIComponent(tenant)}`) as Promise<StrayWrite>;
+  }
+  /** While `work` runs nothing is written and nothing is under way. */
+  async held<T>(work: () => Promise<T>): Promise<T> {
+    await this.#call("POST", "/hold");
+    try {
+      return await work();
+    } finally {
+      await this.#call("POST", "/release");
+    }
   }
   /** Resolves when every transaction has its outcome; nothing is written any more. */
   settle(): Promise<ApplicationStats> {

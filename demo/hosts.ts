@@ -51,7 +51,9 @@ export async function openHosts(options: {
           brokers: broker.brokers,
           topicPrefix: `dray-demo-${randomBytes(4).toString("hex")}`,
         } as const);
-  for (const side of SIDES) await createAccounts({ server: addresses[side], side, productSchema, ...accounts });
+  for (const side of SIDES) {
+    await createAccounts({ server: addresses[side], side, productSchema, ways: "there and back", ...accounts });
+  }
   return {
     addresses,
     forApplication: withAccount(addresses, accounts.application),

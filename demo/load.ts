@@ -57,6 +57,7 @@ export class Load {
   #tickedAtMs = 0;
   #startedAtMs = 0;
   #seconds = 0;
+  #heldAtMs: number | null = null;
   #lastError: string | null = null;
 
   constructor(options: {
@@ -98,10 +99,25 @@ export class Load {
   /** Resolves when every transaction has its outcome, or none because it was never sent. */
   async stop(): Promise<void> {
     if (this.#timer === undefined) return;
+    this.release();
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#seconds = (performance.now() - this.#startedAtMs) / 1000;
     await Promise.all(this.#running);
+  }
+
+  /** Resolves when nothing is under way; nothing begins before `release`. The pace is of the time between. */
+  async hold(): Promise<void> {
+    this.#heldAtMs ??= performance.now();
+    await Promise.all(this.#running);
+  }
+
+  release(): void {
+    if (this.#heldAtMs === null) return;
+    const heldMs = performance.now() - this.#heldAtMs;
+    this.#startedAtMs += heldMs;
+    this.#tickedAtMs = performance.now();
+    this.#heldAtMs = null;
   }
 
   stats(): { seconds: number; lastError: string | null; tenants: Record<string, TenantStats> } {
@@ -130,11 +146,19 @@ export class Load {
     return { table: "users", key: user };
   }
 
+  /** Sabotage: a row that is written to no more, so that what is done to it stays. */
+  reserve(tenant: string): StrayWrite {
+    const pair = this.#lanes.get(tenant)?.holdings.takePair(this.#random);
+    if (pair === undefined) throw new Error(`no row of ${tenant} to leave alone`);
+    return { table: "orders", key: pair.order };
+  }
+
   get #isStopped(): boolean {
     return this.#timer === undefined;
   }
 
   #tick(): void {
+    if (this.#heldAtMs !== null) return;
     const nowMs = performance.now();
     const seconds = (nowMs - this.#tickedAtMs) / 1000;
     this.#tickedAtMs = nowMs;
@@ -149,7 +173,7 @@ export class Load {
 
   #fill(tenant: string, lane: Lane): void {
     const slots = tenant === this.#focus ? FOCUS_SLOTS : OTHER_SLOTS;
-    while (!this.#isStopped && lane.dueCount >= 1 && lane.busyCount < slots) {
+    while (!this.#isStopped && this.#heldAtMs === null && lane.dueCount >= 1 && lane.busyCount < slots) {
       lane.dueCount--;
       lane.busyCount++;
       const run = this.#one(lane).finally(() => {

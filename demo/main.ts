@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openServers, type Servers, ServerUnavailable } from "../docker/servers.ts";
-import { check } from "./check.ts";
+import { Checks } from "./checks.ts";
 import {
   type ApplicationHandle,
   type ApplicationStats,
@@ -20,16 +20,15 @@ import { count, Narrator } from "./narrator.ts";
 import { type DemoOptions, demoOptions, USAGE, UsageError } from "./options.ts";
 import { SERVE_LOG } from "./product.ts";
 import type { DriveResult } from "./product-answers.ts";
-import { exitCode, MIN_AFTER_SWITCH, MIN_WHILE_STREAMING, weaknesses } from "./report.ts";
-import { type Damage, sabotage } from "./sabotage.ts";
-import { SIDES, SOURCE_TENANTS, TARGET_TENANTS } from "./schema.ts";
+import { exitCode, MIN_AFTER_FINISH, MIN_AFTER_SWITCH, MIN_WHILE_STREAMING, weaknesses } from "./report.ts";
+import { SIDES, type Side, SOURCE_TENANTS, TARGET_TENANTS } from "./schema.ts";
 import { seedSide } from "./seed.ts";
 import { printReport } from "./text-report.ts";
 import { waitForWrites } from "./wait-for-writes.ts";
 
 /** A little more than the least that proves something, so that a late answer does not make the run worthless. */
 const SPARE_WRITES = 20;
-const SECONDS_AFTER_SWITCH = 3;
+const SECONDS_AFTER_SWITCH = 2;
 const LEDGER = "ledger.jsonl";
 
 type Run = {
@@ -39,10 +38,10 @@ type Run = {
   readonly narrator: Narrator;
   readonly signal: AbortSignal;
 };
-type Moved = { readonly moves: DriveResult[]; readonly application: ApplicationStats };
+type Moved = { readonly moves: DriveResult[]; readonly checks: Checks; readonly application: ApplicationStats };
 
 /**
- * From nothing to a checked move: servers, data, router and application, the product, and the proof. Four processes:
+ * From nothing to a checked journey: servers, data, router and application, the product, and the proof. Four processes:
  * `dray serve`, the router, the application, and this one.
  */
 async function demo(options: DemoOptions, narrator: Narrator, signal: AbortSignal): Promise<0 | 1 | 3> {
@@ -79,18 +78,17 @@ async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
   const tenants = SOURCE_TENANTS.slice(0, options.cutovers);
   await seed(hosts.addresses, run);
   signal.throwIfAborted();
-  const { moves, application } = await moveUnderLoad(hosts, run, tenants, ledgerFile);
+  const { moves, checks, application } = await moveUnderLoad(hosts, run, tenants, ledgerFile);
 
-  const damage = await damageFor(hosts.addresses, options, ledgerFile);
-  if (damage !== null) say(`sabotage: ${damage.table} ${damage.key} on the ${damage.side} is altered by plain SQL`);
-  narrator.part("the check, by SQL and the application's ledger alone: every row of both sides");
-  const result = await check({ servers: hosts.addresses, imageFolder: folder, ledgerFile, moved: tenants });
+  const { damage } = checks;
+  const result = checks.result();
   const ledger = readLedger(ledgerFile);
   const { seconds } = application;
   const weak = weaknesses({ ledger, moves, tps: options.tps, seconds });
   const report = makeReport({ options, moves, seconds, result, ledger });
+  narrator.part("what came of it");
   printReport({ report, result, weak, damage, moves, ledger, application, say });
-  const code = exitCode(result, weak);
+  const code = moves.some(({ found }) => found.length > 0) ? 1 : exitCode(result, weak);
   if (code === 0) narrator.part("all is well: nothing lost, nothing different, no neighbour touched");
   if (code === 1) narrator.part("FAILED: the rows named above are not as they must be");
   if (code === 3)
@@ -99,7 +97,7 @@ async function demoOn(hosts: Hosts, run: Run): Promise<0 | 1 | 3> {
   return code;
 }
 
-/** Router and application run from before the first move until after the last. */
+/** Router and application run from before the first move until after the last; the last check is made when they rest. */
 async function moveUnderLoad(hosts: Hosts, run: Run, tenants: readonly string[], ledgerFile: string): Promise<Moved> {
   const { options, folder, narrator, signal } = run;
   const { say } = narrator;
@@ -120,8 +118,9 @@ async function moveUnderLoad(hosts: Hosts, run: Run, tenants: readonly string[],
     handle = application;
     say(`${options.tps} transactions a second for all tenants on both sides, half of them for the one that moves`);
     narrator.part("the move, by the product's own commands");
-    const written = (tenant: string, side: "source" | "target", least: number): Promise<void> =>
+    const written = (tenant: string, side: Side, least: number): Promise<void> =>
       waitForWrites({ application, tenant, side, count: least + SPARE_WRITES, say, signal });
+    const checks = new Checks({ ...run, servers: hosts.addresses, ledgerFile, application });
     const moves = await drive({
       folder,
       token,
@@ -134,14 +133,18 @@ async function moveUnderLoad(hosts: Hosts, run: Run, tenants: readonly string[],
       routerUrl: router.url,
       log: hosts.log,
       productSchema: hosts.productSchema,
-      beforeMove: (tenant) => application.focus(tenant),
+      journey: options.sabotage === null ? "whole" : "cutover",
+      beforeMove: (tenant) => checks.reserve(tenant),
+      beforeVerify: () => checks.damageTarget(),
       beforeCutover: (tenant) => written(tenant, "source", MIN_WHILE_STREAMING),
-      afterSwitch: async (tenant) => {
-        await Promise.all([written(tenant, "target", MIN_AFTER_SWITCH), sleep(SECONDS_AFTER_SWITCH * 1000)]);
+      afterSwitch: async (tenant, to) => {
+        await Promise.all([written(tenant, to, MIN_AFTER_SWITCH), sleep(SECONDS_AFTER_SWITCH * 1000)]);
       },
+      afterFinish: (tenant) => written(tenant, "target", MIN_AFTER_FINISH),
+      check: (stage) => checks.make(stage),
       stray: options.sabotage === "stray" ? (tenant) => application.stray(tenant) : null,
     });
-    return { moves, application: await application.settle() };
+    return { moves, checks, application: await application.settle() };
   } finally {
     await handle?.stop();
     await router?.stop();
@@ -159,16 +162,6 @@ async function seed(addresses: Hosts["addresses"], { options, folder, narrator }
   narrator.say(`target: ${count(target?.rows ?? 0)} rows of ${TARGET_TENANTS.join(", ")}; seed ${number}`);
   await takeImage({ servers: addresses, folder });
   narrator.say("every row was read once and kept, for the check at the end");
-}
-
-async function damageFor(
-  servers: Hosts["addresses"],
-  options: DemoOptions,
-  ledgerFile: string,
-): Promise<Damage | null> {
-  if (options.sabotage === null || options.sabotage === "stray") return null;
-  const [tenant = "", neighbour = ""] = [SOURCE_TENANTS[0], TARGET_TENANTS[0]];
-  return await sabotage({ kind: options.sabotage, servers, ledgerFile, tenant, neighbour });
 }
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,5 +1,6 @@
-import type { CheckResult } from "./check.ts";
+import type { CheckResult, SwitchTime } from "./check.ts";
 import type { LedgerEntry } from "./ledger.ts";
+import type { Side } from "./schema.ts";
 
 /** When, by the wall clock of this machine, the product said it was where with one tenant. */
 export interface MoveTimes {
@@ -10,18 +11,29 @@ export interface MoveTimes {
   readonly lastChunkAtMs: number;
   /** The last chunk is in the target: from here on only the stream. */
   readonly streamingAtMs: number;
-  /** The cutover began: the fence may be there from now on. */
+  /** The first cutover began: the fence may be there from now on. */
   readonly cutoverAtMs: number;
+  /** Those that were carried out, in order. */
+  readonly switches: readonly SwitchTime[];
+  /** Finishing was asked for; null where the move ends before. */
+  readonly finishAtMs: number | null;
 }
 
+/** Of what was not reached, as the run ended before, there is null. */
 export interface Report {
   readonly log: "embedded" | "kafka";
   readonly rows: number;
   readonly copy_rows_per_s: number;
-  readonly lag_at_gate_s: number;
-  readonly pause_ms: number;
-  readonly app_pause_ms: number;
+  /** Compared by the product while the tenant was written to, before the gate was asked. */
+  readonly verified_rows: number;
+  readonly lag_at_gate_s: number | null;
+  readonly pause_ms: number | null;
+  readonly app_pause_ms: number | null;
   readonly steps: Readonly<Record<string, number>>;
+  readonly rollback_pause_ms: number | null;
+  readonly rollback_app_pause_ms: number | null;
+  /** Of the way forward again. */
+  readonly second_pause_ms: number | null;
   readonly acknowledged_writes: number;
   readonly unknown_writes: number;
   readonly lost_writes: number;
@@ -30,15 +42,29 @@ export interface Report {
   readonly seconds: number;
 }
 
-/** The application's own view: its last write at the source to its first at the target. NaN where one is missing. */
-export function appPauseMs(ledger: readonly LedgerEntry[], tenant: string): number {
-  let last = Number.NEGATIVE_INFINITY;
-  let first = Number.POSITIVE_INFINITY;
-  for (const { tenant: owner, side, stray, acknowledgedAtMs } of ledger) {
-    if (owner !== tenant || stray || acknowledgedAtMs === null) continue;
-    if (side === "source") last = Math.max(last, acknowledgedAtMs);
-    else first = Math.min(first, acknowledgedAtMs);
+/** Writes of one tenant at a side that a switch led to, or at the other, from that switch until the next was asked for. */
+function around(ledger: readonly LedgerEntry[], move: Pick<MoveTimes, "tenant" | "switches">, index: number) {
+  const { to, askedAtMs } = move.switches[index] ?? { to: "target", askedAtMs: Number.POSITIVE_INFINITY };
+  const fromMs = move.switches[index - 1]?.askedAtMs ?? Number.NEGATIVE_INFINITY;
+  const untilMs = move.switches[index + 1]?.askedAtMs ?? Number.POSITIVE_INFINITY;
+  const [before, after]: [number[], number[]] = [[], []];
+  for (const { tenant, side, stray, acknowledgedAtMs: atMs } of ledger) {
+    if (tenant !== move.tenant || stray || atMs === null) continue;
+    if (side === to && atMs >= askedAtMs && atMs < untilMs) after.push(atMs);
+    if (side !== to && atMs >= fromMs && atMs < untilMs) before.push(atMs);
   }
+  return { before, after };
+}
+
+/** The application's own view of a switch: its last write at the old home to its first at the new. NaN where one is missing. */
+export function appPauseMs(
+  ledger: readonly LedgerEntry[],
+  move: Pick<MoveTimes, "tenant" | "switches">,
+  index: number,
+): number {
+  const { before, after } = around(ledger, move, index);
+  const last = before.reduce((most, atMs) => Math.max(most, atMs), Number.NEGATIVE_INFINITY);
+  const first = after.reduce((least, atMs) => Math.min(least, atMs), Number.POSITIVE_INFINITY);
   const pause = first - last;
   return Number.isFinite(pause) ? pause : Number.NaN;
 }
@@ -47,8 +73,15 @@ export const MIN_SHARE_OF_PACE = 0.8;
 export const MIN_WHILE_COPYING = 20;
 export const MIN_WHILE_STREAMING = 100;
 export const MIN_AFTER_SWITCH = 100;
+export const MIN_AFTER_FINISH = 20;
+const SWITCH_NAMES = ["cutover", "rollback", "second cutover"] as const;
+export type SwitchName = (typeof SWITCH_NAMES)[number];
+/** Of the switches of one move, by their order. */
+export function switchName(index: number): SwitchName {
+  return SWITCH_NAMES[index] ?? "second cutover";
+}
 
-/** Why the run proves too little: too few writes, in all or of the tenant in one of the three stretches. */
+/** Why the run proves too little: too few writes, in all or of the tenant in one of its stretches. */
 export function weaknesses(options: {
   readonly ledger: readonly LedgerEntry[];
   readonly moves: readonly MoveTimes[];
@@ -61,18 +94,22 @@ export function weaknesses(options: {
   if (acknowledged.length < least) {
     found.push(`${acknowledged.length} writes acknowledged, less than 80% of the pace (${Math.ceil(least)})`);
   }
-  for (const { tenant, startMarkAtMs, lastChunkAtMs, streamingAtMs, cutoverAtMs } of options.moves) {
+  for (const move of options.moves) {
+    const { tenant, startMarkAtMs, lastChunkAtMs, streamingAtMs, cutoverAtMs, finishAtMs } = move;
     const own = acknowledged.filter((entry) => entry.tenant === tenant);
-    const source = own.filter((entry) => entry.side === "source");
-    const between = (from: number, to: number) =>
-      source.filter(
-        ({ acknowledgedAtMs }) => acknowledgedAtMs !== null && acknowledgedAtMs >= from && acknowledgedAtMs < to,
-      ).length;
-    const stretches = [
-      ["between start mark and last chunk", between(startMarkAtMs, lastChunkAtMs), MIN_WHILE_COPYING],
-      ["while streaming", between(streamingAtMs, cutoverAtMs), MIN_WHILE_STREAMING],
-      ["after the switch", own.length - source.length, MIN_AFTER_SWITCH],
-    ] as const;
+    const between = (side: Side, from: number, to: number) =>
+      own.filter(({ side: at, acknowledgedAtMs: atMs }) => at === side && atMs !== null && atMs >= from && atMs < to)
+        .length;
+    const stretches: (readonly [string, number, number])[] = [
+      ["between start mark and last chunk", between("source", startMarkAtMs, lastChunkAtMs), MIN_WHILE_COPYING],
+      ["while streaming", between("source", streamingAtMs, cutoverAtMs), MIN_WHILE_STREAMING],
+    ];
+    for (const index of move.switches.keys()) {
+      stretches.push([`after the ${switchName(index)}`, around(own, move, index).after.length, MIN_AFTER_SWITCH]);
+    }
+    if (finishAtMs !== null) {
+      stretches.push(["from the finish on", between("target", finishAtMs, Number.POSITIVE_INFINITY), MIN_AFTER_FINISH]);
+    }
     for (const [name, count, min] of stretches) {
       if (count < min) found.push(`${tenant}: ${count} acknowledged writes ${name}, fewer than ${min}`);
     }

@@ -2,10 +2,10 @@ import { type LedgerEntry, readLedger } from "./ledger.ts";
 import { connect, type ServerAddress } from "./mysql.ts";
 import type { Cell, Side, TableName } from "./schema.ts";
 
-export const SABOTAGES = ["lost", "difference", "neighbour", "stray"] as const;
+export const SABOTAGES = ["lost", "difference", "neighbour", "stray", "target-row"] as const;
 export type Sabotage = (typeof SABOTAGES)[number];
-/** Done by plain SQL before the check; `stray` needs the application and the right moment instead. */
-export type RowSabotage = Exclude<Sabotage, "stray">;
+/** Done by plain SQL before the check; the others need the application and the right moment. */
+export type RowSabotage = Exclude<Sabotage, "stray" | "target-row">;
 
 /** The row that was altered, which the check has to name. */
 export interface Damage {
@@ -17,7 +17,8 @@ export interface Damage {
 /**
  * Alters exactly one row, so that a check that does not see it is proved blind.
  * lost: takes an acknowledged insert away from the target. difference: changes a column of a row of the moved tenant
- * that nobody wrote. neighbour: changes a row of another tenant in the target.
+ * that nobody wrote. neighbour: changes a row of another tenant in the target. All of it past the binary log, as a fault of
+ * the server's would be: nothing may carry it to the other side.
  */
 export async function sabotage(options: {
   readonly kind: RowSabotage;
@@ -29,6 +30,7 @@ export async function sabotage(options: {
   const ledger = readLedger(options.ledgerFile);
   const connection = await connect(options.servers.target);
   try {
+    await connection.query("SET SESSION sql_log_bin = 0");
     const run = async (sql: string, parameters: Cell[]): Promise<void> => {
       const [result] = await connection.execute(sql, parameters);
       const { affectedRows } = result as { affectedRows: number };
@@ -47,6 +49,19 @@ export async function sabotage(options: {
     });
     await run("UPDATE orders SET items = items + 1 WHERE id = ?", [key]);
     return { side: "target", table: "orders", key };
+  } finally {
+    await connection.end();
+  }
+}
+
+/** target-row: changes one column of a row in the target, which is still a copy that nobody but the product writes to. */
+export async function damageTarget(server: ServerAddress, order: string): Promise<Damage> {
+  const connection = await connect(server);
+  try {
+    const [result] = await connection.execute("UPDATE orders SET items = items + 1 WHERE id = ?", [order]);
+    const { affectedRows } = result as { affectedRows: number };
+    if (affectedRows !== 1) throw new Error(`sabotage target-row: ${affectedRows} rows altered`);
+    return { side: "target", table: "orders", key: order };
   } finally {
     await connection.end();
   }

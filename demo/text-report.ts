@@ -3,7 +3,7 @@ import type { ApplicationStats } from "./children.ts";
 import type { LedgerEntry } from "./ledger.ts";
 import { count } from "./narrator.ts";
 import type { DriveResult } from "./product-answers.ts";
-import { appPauseMs, type Report } from "./report.ts";
+import { appPauseMs, type Report, switchName } from "./report.ts";
 import type { Damage } from "./sabotage.ts";
 
 const FINDINGS_SHOWN = 20;
@@ -14,6 +14,7 @@ const STEP_WORDS: Readonly<Record<string, string>> = {
   quiesce: "transactions that had begun before have ended",
   verify: "what changed lately is equal on both sides",
   drain: "a first mark has come through to the target",
+  prepare: "marks at the target, from which the way back begins",
   pin: "the fence is confirmed, and expires no more",
   "drain-again": "a second mark; nothing of the tenant came after the first",
   confirm: "the target's failover candidates, where some are named, have everything",
@@ -33,7 +34,7 @@ export function printReport(options: {
   readonly say: (text: string) => void;
 }): void {
   const { report, result, moves, ledger, say } = options;
-  for (const move of moves) printTimeline(move, appPauseMs(ledger, move.tenant), say);
+  for (const move of moves) printTimeline(move, ledger, say);
   const { refused, staleRollbacks, failed } = sums(options.application);
   say(`the application, in ${report.seconds} s: ${count(report.acknowledged_writes)} writes acknowledged`);
   say(`  ${count(refused)} refusals behind a fence, each tried again after 5 ms`);
@@ -57,19 +58,27 @@ export function printReport(options: {
   for (const reason of options.weak) say(`too little to prove anything: ${reason}`);
   const { damage } = options;
   if (damage === null) return;
+  if (moves.some(({ found }) => found.length > 0)) say("the product's own verification found a row that differs");
   const isNamed = result.findings.some(
     ({ side, table, key }) => side === damage.side && table === damage.table && key === damage.key,
   );
   say(`the damaged row ${damage.table} ${damage.key} was ${isNamed ? "found and named" : "NOT FOUND"}`);
 }
 
-function printTimeline(move: DriveResult, seenMs: number, say: (text: string) => void): void {
+/** The first switch step by step; those after it are the same steps, in one line each. */
+function printTimeline(move: DriveResult, ledger: readonly LedgerEntry[], say: (text: string) => void): void {
   const line = (name: string, ms: number, words: string): void =>
     say(`  ${ms.toFixed(1).padStart(9)} ms  ${name.padEnd(12)} ${words}`.trimEnd());
-  say(`the cutover of ${move.tenant}:`);
-  for (const [step, ms] of Object.entries(move.steps)) line(step, ms, STEP_WORDS[step] ?? "");
-  line("pause", move.pauseMs, "first fence call to last routing answer");
-  line("as seen", seenMs, "by the application: last write at the source to first at the target");
+  for (const [index, { steps, pauseMs }] of move.switches.entries()) {
+    say(`the ${switchName(index)} of ${move.tenant}:`);
+    if (index === 0) for (const [step, ms] of Object.entries(steps)) line(step, ms, STEP_WORDS[step] ?? "");
+    line("pause", pauseMs, "first fence call to last routing answer");
+    line(
+      "as seen",
+      appPauseMs(ledger, move, index),
+      "by the application: last write at the old home to first at the new",
+    );
+  }
 }
 
 function sums({ tenants }: ApplicationStats): { refused: number; staleRollbacks: number; failed: number } {

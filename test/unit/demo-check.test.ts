@@ -2,10 +2,11 @@ import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { type CheckResult, check, type Finding } from "../../demo/check.ts";
+import { type CheckResult, check, type Finding, type MovedTenant } from "../../demo/check.ts";
 import { type ApplicationHandle, type Child, startApplication, startRouter } from "../../demo/children.ts";
 import { takeImage } from "../../demo/image.ts";
 import { readLedger } from "../../demo/ledger.ts";
+import { openMoment } from "../../demo/moment.ts";
 import { connect, type ServerAddress } from "../../demo/mysql.ts";
 import { appPauseMs } from "../../demo/report.ts";
 import { sabotage } from "../../demo/sabotage.ts";
@@ -22,6 +23,7 @@ vi.setConfig({ testTimeout: 60_000 });
 const ROWS = 4000;
 const TENANT = "acme";
 const TOKEN = "t";
+const TO_TARGET = { to: "target", askedAtMs: 0 } as const;
 let servers: Servers;
 let hosts: Readonly<Record<Side, Omit<ServerAddress, "schema">>>;
 let folder: string;
@@ -54,8 +56,16 @@ async function world(name: string) {
   ]);
   await takeImage({ servers: addresses, folder: place });
   const ledgerFile = join(place, "ledger");
-  const run = (moved: readonly string[]): Promise<CheckResult> =>
-    check({ servers: addresses, imageFolder: place, ledgerFile, moved });
+  const runAs = async (moved: readonly MovedTenant[]): Promise<CheckResult> => {
+    const moment = await openMoment(addresses, ledgerFile);
+    try {
+      return await check({ moment, imageFolder: place, moved });
+    } finally {
+      await moment.close();
+    }
+  };
+  const run = (tenants: readonly string[]): Promise<CheckResult> =>
+    runAs(tenants.map((tenant) => ({ tenant, switches: [TO_TARGET], left: "frozen" })));
   const sql = async (side: Side, statement: string, parameters: Cell[] = []): Promise<string[][]> => {
     const connection = await connect(addresses[side]);
     try {
@@ -65,7 +75,7 @@ async function world(name: string) {
       await connection.end();
     }
   };
-  return { place, addresses, ledgerFile, run, sql };
+  return { place, addresses, ledgerFile, run, runAs, sql };
 }
 type World = Awaited<ReturnType<typeof world>>;
 
@@ -164,7 +174,7 @@ describe("a tenant moved by hand while the application writes", () => {
   });
 
   test("the pause is what the application saw", () => {
-    const pause = appPauseMs(readLedger(made.ledgerFile), TENANT);
+    const pause = appPauseMs(readLedger(made.ledgerFile), { tenant: TENANT, switches: [TO_TARGET] }, 0);
     expect(pause).toBeGreaterThan(150);
     expect(pause).toBeLessThan(30_000);
   });
@@ -241,6 +251,31 @@ describe("a tenant moved by hand while the application writes", () => {
     }
   });
 
+  test("a copy that follows must have what the tenant wrote since, and a finished move leaves nothing", async () => {
+    const as = (left: MovedTenant["left"]) => made.runAs([{ tenant: TENANT, switches: [TO_TARGET], left }]);
+    const atTarget = readLedger(made.ledgerFile).filter(({ tenant, side }) => tenant === TENANT && side === "target");
+    const followed = await as("mirror");
+    expect(followed.findings.every(({ side }) => side === "source")).toBe(true);
+    expect(followed.differences).toBeGreaterThan(0);
+    const written = keysOf(atTarget);
+    expect(followed.findings.filter(({ key }) => !written.has(key))).toEqual([]);
+    const [count] = await made.sql(
+      "source",
+      `SELECT ${TABLES.map((table) => `(SELECT COUNT(*) FROM ${table} WHERE tenant_id = '${TENANT}')`).join(" + ")}`,
+    );
+    expect(totals(await as("gone"))).toEqual({ ...CLEAN, differences: Number(count?.[0]) });
+  });
+
+  test("who has gone back and forth leaves strays only where it was not asked to be", async () => {
+    const entries = readLedger(made.ledgerFile).filter((entry) => entry.tenant === TENANT && entry.side === "target");
+    const switchedMs = Math.min(...entries.map(({ acknowledgedAtMs }) => acknowledgedAtMs ?? Number.POSITIVE_INFINITY));
+    const back = { to: "source", askedAtMs: switchedMs - 1 } as const;
+    const result = await made.runAs([{ tenant: TENANT, switches: [TO_TARGET, back], left: "mirror" }]);
+    expect(result.strays).toBe(0);
+    expect(result.findings.every(({ kind }) => kind === "lost" || kind === "difference")).toBe(true);
+    expect(result.lostWrites).toBeGreaterThan(0);
+  });
+
   test("a write that the source acknowledges behind the fence is a stray, named", async () => {
     const { key } = await application.stray(TENANT);
     const result = await made.run([TENANT]);
@@ -259,6 +294,7 @@ describe("a stray write before the commit point", () => {
     const stray = writeBeforeCommit({
       source: at,
       productSchema: at.schema,
+      fenced: async () => {},
       write: async () => {
         order.push("stray");
         return "row";
@@ -277,6 +313,8 @@ describe("a stray write before the commit point", () => {
   });
 });
 
+const keysOf = (entries: readonly { writes: readonly { id: string }[] }[]): Set<string> =>
+  new Set(entries.flatMap(({ writes }) => writes.map(({ id }) => id)));
 const isUserUpdate = ({ op, table }: { op: string; table: string }) => op === "update" && table === "users";
 
 describe("commits of unknown outcome are looked up on both sides", () => {

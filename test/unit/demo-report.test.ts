@@ -39,6 +39,13 @@ const move: MoveTimes = {
   lastChunkAtMs: 2000,
   streamingAtMs: 2100,
   cutoverAtMs: 3000,
+  switches: [{ to: "target", askedAtMs: 3000 }],
+  finishAtMs: null,
+};
+const journey: MoveTimes = {
+  ...move,
+  switches: [...move.switches, { to: "source", askedAtMs: 4000 }, { to: "target", askedAtMs: 5000 }],
+  finishAtMs: 6000,
 };
 
 describe("the exit code", () => {
@@ -66,11 +73,19 @@ describe("what makes a run too weak to prove anything", () => {
   test.each([
     [0, "between start mark and last chunk"],
     [20, "while streaming"],
-    [120, "after the switch"],
+    [120, "after the cutover"],
   ] as const)("one less from the %i-th on: %s", (index, words) => {
     const weak = found(enough.toSpliced(index, 1), { seconds: 1 });
     expect(weak).toHaveLength(1);
     expect(weak[0]).toContain(words);
+  });
+  test("of a whole journey each stay counts for itself", () => {
+    const all = [...enough, ...many(100, "source", 4500), ...many(100, "target", 5500), ...many(20, "target", 6500)];
+    const weak = (ledger: LedgerEntry[]) => weaknesses({ ledger, moves: [journey], tps: 100, seconds: 1 });
+    expect(weak(all)).toEqual([]);
+    expect(weak(all.toSpliced(-1, 1))).toEqual([expect.stringContaining("from the finish on")]);
+    expect(weak(all.toSpliced(220, 1))).toEqual([expect.stringContaining("after the rollback")]);
+    expect(weak(all.toSpliced(320, 21))).toEqual([expect.stringContaining("after the second cutover")]);
   });
   test("strays, unknown outcomes and other tenants' writes count for nothing", () => {
     const padding = [
@@ -91,8 +106,17 @@ test("the application's pause: last at the source to first at the target, strays
     write("source", 500, { stray: true }),
     write("target", 100, { tenant: "fjord" }),
   ];
-  expect(appPauseMs(ledger, "acme")).toBe(19.5);
-  expect(appPauseMs(ledger.slice(0, 2), "acme")).toBeNaN();
+  const once = { tenant: "acme", switches: [{ to: "target", askedAtMs: 50 }] } as const;
+  expect(appPauseMs(ledger, once, 0)).toBe(19.5);
+  expect(appPauseMs(ledger.slice(0, 2), once, 0)).toBeNaN();
+});
+
+test("each switch has its own pause, between its request and the next", () => {
+  const ledger = [
+    ...[write("source", 2990), write("target", 3100), write("target", 4010)],
+    ...[write("source", 4070), write("source", 5020), write("target", 5050), write("target", 6100)],
+  ];
+  expect([0, 1, 2].map((index) => appPauseMs(ledger, journey, index))).toEqual([110, 60, 30]);
 });
 
 describe("options", () => {

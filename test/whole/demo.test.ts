@@ -79,17 +79,19 @@ async function leftBehind(mysql: SharedMysql): Promise<string[]> {
   return found;
 }
 
-const STEPS = ["fence", "quiesce", "drain", "pin", "drain-again", "confirm", "commit", "route"];
+const STEPS = ["fence", "quiesce", "drain", "verify", "prepare", "pin", "drain-again", "confirm", "commit", "route"];
 const CLEAN = { lost_writes: 0, differences: 0, neighbours_changed: 0 };
 const KEYS =
-  "log rows copy_rows_per_s lag_at_gate_s pause_ms app_pause_ms steps acknowledged_writes unknown_writes lost_writes differences neighbours_changed seconds";
+  "log rows copy_rows_per_s verified_rows lag_at_gate_s pause_ms app_pause_ms steps rollback_pause_ms rollback_app_pause_ms second_pause_ms acknowledged_writes unknown_writes lost_writes differences neighbours_changed seconds";
 
 function expectWell({ code, line, told }: Ended, log: string): void {
   expect(line, told).toMatchObject({ log, rows: 6000, ...CLEAN });
   expect([0, 3], told).toContain(code);
   expect(Object.keys(line).join(" ")).toBe(KEYS);
   expect(Object.keys(line.steps)).toEqual(STEPS);
-  for (const key of ["copy_rows_per_s", "pause_ms", "app_pause_ms", "acknowledged_writes", "seconds"]) {
+  const numbers =
+    "copy_rows_per_s verified_rows pause_ms app_pause_ms rollback_pause_ms rollback_app_pause_ms second_pause_ms acknowledged_writes seconds";
+  for (const key of numbers.split(" ")) {
     expect([key, line[key]]).toEqual([key, expect.any(Number)]);
     expect(line[key]).toBeGreaterThan(0);
   }
@@ -104,7 +106,17 @@ describeWithMysql("npm run demo", (mysql) => {
   test("C10: two tenants are moved under load, one after the other, and every row is as the ledger says", async () => {
     const ended = await start([...SMALL, "--cutovers", "2"], given(mysql)).ended;
     expectWell(ended, "embedded");
-    for (const tenant of ["acme", "birch"]) expect(ended.told).toContain(`the cutover of ${tenant}:`);
+    for (const tenant of ["acme", "birch"]) {
+      for (const name of ["cutover", "rollback", "second cutover"])
+        expect(ended.told).toContain(`the ${name} of ${tenant}:`);
+    }
+    const checked = [...ended.told.matchAll(/ the check after the ([a-z ]+):/g)].map(([, name]) => name);
+    const journey = ["cutover", "rollback", "second cutover", "finish"];
+    expect(checked, ended.told).toEqual([...journey, ...journey]);
+    expect(
+      ended.told.match(/rows compared: 0 writes lost, 0 rows differ, 0 of neighbours changed, 0 strays/g),
+    ).toHaveLength(8);
+    expect(ended.told.match(/rows removed at the source, 0 left there/g)).toHaveLength(2);
     expect(await leftBehind(mysql)).toEqual([]);
   });
 
@@ -119,6 +131,25 @@ describeWithMysql("npm run demo", (mysql) => {
     expect(line, told).toMatchObject({ ...CLEAN, [field]: found });
     const [, key = ""] = new RegExp(`sabotage: ${table} (\\d+) on the target is altered`).exec(told) ?? [];
     expect(told).toMatch(new RegExp(`   ${kind}: ${table} ${key} of \\w+ on the target: `));
+    expect(code, told).toBe(1);
+  });
+
+  test("--sabotage target-row: the product's verification names it, the gate stays closed, and the check agrees", async () => {
+    const { code, line, told } = await start([...SMALL, "--sabotage", "target-row"], given(mysql)).ended;
+    const [, key = ""] = /sabotage: orders (\d+) on the target is altered/.exec(told) ?? [];
+    expect(told).toMatch(new RegExp(`   found by the product: \\w+\\.orders \\w+=${key}: differing in items`));
+    expect(told).toMatch(new RegExp(`   dray cutover: refused with exit code 3, .*\\.orders \\w+=${key} differing`));
+    expect(told).toContain(`   difference: orders ${key} of acme on the target: copy that follows: differs in items`);
+    expect(told).not.toContain("committed");
+    const unreached = {
+      lag_at_gate_s: null,
+      pause_ms: null,
+      rollback_pause_ms: null,
+      second_pause_ms: null,
+      steps: {},
+    };
+    expect(line, told).toMatchObject({ ...CLEAN, ...unreached, differences: 1 });
+    expect(line["verified_rows"]).toBeGreaterThan(1000);
     expect(code, told).toBe(1);
   });
 
