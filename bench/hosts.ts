@@ -37,7 +37,7 @@ export async function openHosts(options: { readonly servers: Servers; readonly b
       server: address(server),
       side: side as Side,
       productSchema: PRODUCT_SCHEMA,
-      ways: "there" as const,
+      ways: "there and back" as const,
     };
     await createAccounts({ ...where, application, product });
   }
