@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { FinishResult, FinishStatus, MoveEvent, MoveStatus } from "../cutover/move-service.ts";
 import { type CommandContext, type CommandResult, command, EXIT } from "./command.ts";
+import { requirePerson, typeName } from "./confirm.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { gateLines } from "./render-cutover.ts";
 import { UsageError } from "./usage-error.ts";
@@ -62,12 +63,11 @@ function resultLines({ status, outcome, gate, rows }: FinishResult): string[] {
 }
 
 async function confirm({ terminal }: CommandContext, move: string, dry: FinishResult): Promise<void> {
-  if (!terminal.interactive) throw new UsageError("finish without a terminal needs --yes");
+  requirePerson(terminal, "finish");
   for (const line of resultLines(dry)) terminal.say(line);
   if (dry.outcome === "refused") return;
   terminal.say(`${move}: these rows are removed at ${dry.status.from}; there is no rollback afterwards.`);
-  if ((await terminal.ask("Type the move's name to go on: ")) !== move)
-    throw new UsageError("not confirmed; nothing has happened");
+  await typeName(terminal, move);
 }
 
 /** It goes on without us: Ctrl-C ends the telling alone. */

@@ -1,9 +1,9 @@
 import { z } from "zod";
 import type { CutoverResult, MoveEvent, MoveStatus } from "../cutover/move-service.ts";
 import { type Command, type CommandContext, command } from "./command.ts";
+import { requirePerson, typeName } from "./confirm.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { cutoverExit, cutoverLines, eventLine, gateLines } from "./render-cutover.ts";
-import { UsageError } from "./usage-error.ts";
 
 type Line = MoveEvent | { readonly type: "result"; readonly result: CutoverResult };
 
@@ -61,15 +61,14 @@ type Limits = {
 /** The gate is shown before the question, and asked again by the cutover itself. */
 async function confirm(context: CommandContext, name: string, move: string, limits: Limits): Promise<void> {
   const { api, terminal } = context;
-  if (!terminal.interactive) throw new UsageError(`${name} without a terminal needs --yes`);
+  requirePerson(terminal, name);
   const status = await api.get<MoveStatus>(movePath(move));
   const dry = await call(context, name, move, { dryRun: true, ...limits });
   for (const line of gateLines(dry.gate)) terminal.say(line);
   const [at, then] = name === "cutover" ? [status.from, status.to] : [status.to, status.from];
   terminal.say(`${move}: tenant ${status.tenant} is fenced at ${at} and then served by ${then}.`);
   terminal.say(`verification: ${status.verification}; rollback: ${status.rollback}`);
-  if ((await terminal.ask("Type the move's name to go on: ")) !== move)
-    throw new UsageError("not confirmed; nothing has happened");
+  await typeName(terminal, move);
 }
 
 type Body = Limits & { readonly dryRun: boolean };

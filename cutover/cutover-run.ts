@@ -1,11 +1,12 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { Attempt, type AttemptOptions, type AttemptResult } from "./attempt.ts";
+import { closedConditions } from "./conditions.ts";
 import { candidateStates, confirmTargets } from "./confirm-targets.ts";
 import type { JsonObject } from "./control-store.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
-import { type CountedLane, closedConditions, evaluateGate, evaluateVerification } from "./gate.ts";
+import { type CountedLane, evaluateGate, evaluateVerification } from "./gate.ts";
 import { noteGate } from "./kept-facts.ts";
 import type { AttemptNote, Move } from "./move.ts";
 import type { CutoverRequest, CutoverResult, GateCondition, MoveEvent, PredictedStep } from "./move-service.ts";

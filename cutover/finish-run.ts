@@ -1,11 +1,12 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { KeyBytes } from "../pipeline/entry.ts";
-import { DrayError, type ErrorCode } from "../pipeline/errors.ts";
+import { DrayError } from "../pipeline/errors.ts";
 import { keyText } from "../pipeline/key-text.ts";
 import type { RowsToSpare } from "../sinks/sink.ts";
 import type { FinishNote, LeftRow } from "./finish-note.ts";
 import { noteVerification } from "./kept-facts.ts";
 import type { Move } from "./move.ts";
+import { closeAlarms } from "./move-end.ts";
 import type { LaneNote, OpenLane } from "./move-lanes.ts";
 import { differing, extraRows, laneVerification } from "./verification.ts";
 
@@ -49,11 +50,9 @@ async function compareOnceMore(move: Move, signal: AbortSignal): Promise<boolean
   await move.context.probe("finish.after-compare");
   await noteVerification(move, noteOf(move).by);
   const extra = lanes.flatMap((lane) =>
-    extraRows(lane).map(({ table, key }): LeftRow => {
-      const covered = lane.source.tables.find(({ id }) => id === table);
-      const id = covered === undefined ? table : lane.store.pair.idAtTarget(covered);
-      return { table: id, key: Buffer.from(key).toString("base64") };
-    }),
+    extraRows(lane).map(
+      ({ table, key }): LeftRow => ({ table: idAtSource(lane, table), key: Buffer.from(key).toString("base64") }),
+    ),
   );
   // From here on nothing of the new home is carried back: what is compared is what is removed.
   const closed = Object.fromEntries(
@@ -101,18 +100,22 @@ async function removeSource(move: Move, signal: AbortSignal): Promise<void> {
   await progress(move, { stage: "dropping", left, reason: null });
 }
 
+/** A lane back has the source as its target. */
+function idAtSource({ source, store }: OpenLane, table: string): string {
+  const covered = source.tables.find(({ id }) => id === table);
+  return covered === undefined ? table : store.pair.idAtTarget(covered);
+}
+
 /** The rows that stay, by table and key. */
 async function removeLane(
   move: Move,
-  { source, store }: OpenLane,
+  lane: OpenLane,
   onRetry: (error: Error) => void,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
+  const { source, store } = lane;
   const { clock } = move.context;
-  const idOf = (table: string) => {
-    const covered = source.tables.find(({ id }) => id === table);
-    return covered === undefined ? table : store.pair.idAtTarget(covered);
-  };
+  const idOf = (table: string) => idAtSource(lane, table);
   const left = new Map<string, readonly string[]>();
   const removed: Record<string, number> = { ...noteOf(move).removed };
   let savedMs = clock.monotonicMs();
@@ -174,11 +177,7 @@ async function dropAll(move: Move, signal: AbortSignal): Promise<void> {
   const { context } = move;
   const onRetry = (error: Error) =>
     context.logger.warn({ move: move.name, error: error.message }, "the move's traces are removed again");
-  // Whoever finishes has read the alarms; the journal keeps what they said.
-  for (const { code, message, times } of await context.alarms.of(move.name)) {
-    await move.note("alarm-closed", { code, message, times }, noteOf(move).by);
-    await context.alarms.clear(move.name, code as ErrorCode);
-  }
+  await closeAlarms(move, noteOf(move).by);
   await move.lanes.alone(async () => {
     await move.lanes.dropAll();
     await move.setDetails({ lanes: {}, problem: null });

@@ -1,6 +1,5 @@
-import { reasonOf } from "../pipeline/backoff.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { closedConditions } from "./gate.ts";
+import { Conditions, closedConditions, connected, type Judged } from "./conditions.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
 import type { FinishRequest, FinishResult, GateCondition } from "./move-service.ts";
@@ -11,7 +10,6 @@ const HOUR_MS = 3_600_000;
 /** A source that cannot be counted in this time is not counted. */
 const COUNT_TIMEOUT_MS = 60_000;
 
-type Judged = Omit<GateCondition, "name">;
 const MOVED: ReadonlySet<string> = new Set(["routed", "resolved-to"]);
 
 /**
@@ -45,31 +43,25 @@ async function conditions(
   by: string,
   signal: AbortSignal,
 ): Promise<readonly GateCondition[]> {
-  const gate: GateCondition[] = [];
-  const judge = async (name: string, limit: string | null, work: () => Promise<Judged> | Judged) => {
-    try {
-      gate.push({ name, ...(await work()) });
-    } catch (error) {
-      signal.throwIfAborted();
-      gate.push({ name, verdict: "unknown", value: reasonOf(error), limit });
-    }
-  };
+  const gate = new Conditions(signal);
+  const judge: Conditions["judge"] = (name, limit, work) => gate.judge(name, limit, work);
   const orAccepted = (judged: Judged): Judged =>
     acceptUnverified && judged.verdict === "no" ? { ...judged, verdict: "accepted" } : judged;
   await judge("retention", null, () => retention(move, now ? by : null));
   await judge("routing", null, () => routing(move, signal));
-  for (const lane of move.lanes.with("watched")) await judge(`${lane.source.lane} watched`, null, () => running(lane));
+  for (const lane of move.lanes.with("watched"))
+    await judge(`${lane.source.lane} watched`, null, () => connected(lane.runtime));
   if (move.details.rollback.kind === "unavailable") {
     const value = `unavailable (${move.details.rollback.why.join("; ")}): the source's rows cannot be removed safely`;
-    gate.push({ name: "lanes back", verdict: "no", value, limit: null });
+    await judge("lanes back", null, () => ({ verdict: "no", value, limit: null }));
   }
   for (const lane of move.lanes.active) {
-    await judge(`${lane.source.lane} streaming`, null, () => orAccepted(running(lane)));
+    await judge(`${lane.source.lane} streaming`, null, () => orAccepted(connected(lane.runtime)));
     await judge(`${lane.source.lane} verification`, "0", () => orAccepted(known(lane)));
   }
   await judge("alarms", "0", () => alarms(move, acceptUnverified));
   await judge("stray writes", String(MOST_STRAYS - 1), () => strays(move));
-  return gate;
+  return gate.asked;
 }
 
 async function retention(move: Move, hurriedBy: string | null): Promise<Judged> {
@@ -91,15 +83,6 @@ async function routing(move: Move, signal: AbortSignal): Promise<Judged> {
   const elsewhere = await move.context.fencing("forward").notRouted(generation, signal);
   if (elsewhere.length === 0) return { verdict: "yes", value: `generation ${generation}, read back`, limit: null };
   return { verdict: "no", value: elsewhere.join("; "), limit: `generation ${generation}` };
-}
-
-function running({ runtime }: OpenLane): Judged {
-  const { feed, stopped, waiting } = runtime.state();
-  const problem = stopped.capture ?? stopped.apply;
-  if (problem !== undefined) return { verdict: "no", value: reasonOf(problem), limit: null };
-  if (feed === null || feed.state === "connecting" || feed.state === "stopped")
-    return { verdict: "no", value: feed?.reason ?? waiting[0] ?? "capture is not connected", limit: null };
-  return { verdict: "yes", value: feed.state, limit: null };
 }
 
 function known(lane: OpenLane): Judged {

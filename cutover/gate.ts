@@ -2,6 +2,7 @@ import type { Blocker } from "../connectors/source-control.ts";
 import { reasonOf } from "../pipeline/backoff.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import type { CandidateState } from "../sinks/target-history.ts";
+import { Conditions, connected, type Judged } from "./conditions.ts";
 import { judgeCandidates } from "./confirm-targets.ts";
 import type { Fencing } from "./fencing.ts";
 import { judgeCount, type TableVerdict } from "./gate-count.ts";
@@ -38,24 +39,15 @@ export type CountedLane = { readonly lane: string; readonly tables: readonly Tab
 /** A target that cannot be counted in this time is not one to fence for. */
 const COUNT_TIMEOUT_MS = 60_000;
 
-type Judged = Omit<GateCondition, "name">;
-
 /**
  * What must hold before a fence (C). Everything is asked, so that an operator sees all that is in the way at once; what
  * cannot be told counts as no. What preflight found to be unavailable is `absent`: said, not held against it.
  */
 export async function evaluateGate(options: GateOptions, signal: AbortSignal): Promise<readonly GateCondition[]> {
-  const conditions: GateCondition[] = [];
-  const judge = async (name: string, limit: string | null, work: () => Promise<Judged> | Judged) => {
-    try {
-      conditions.push({ name, ...(await work()) });
-    } catch (error) {
-      signal.throwIfAborted();
-      conditions.push({ name, verdict: "unknown", value: reasonOf(error), limit });
-    }
-  };
+  const conditions = new Conditions(signal);
+  const judge: Conditions["judge"] = (name, limit, work) => conditions.judge(name, limit, work);
   for (const { store, why } of options.without)
-    conditions.push({ name: "lanes", verdict: "no", value: `none for ${store}: ${why}`, limit: null });
+    await judge("lanes", null, () => ({ verdict: "no", value: `none for ${store}: ${why}`, limit: null }));
   for (const lane of options.lanes) {
     await judge(`${lane.lane} streaming`, null, () => streaming(lane));
     await judge(`${lane.lane} lag`, `${options.maxLagSeconds} s`, () => lag(lane, options));
@@ -80,7 +72,7 @@ export async function evaluateGate(options: GateOptions, signal: AbortSignal): P
     );
   }
   await judge("rollback", "connected", () => options.wayBack(signal));
-  return conditions;
+  return conditions.asked;
 }
 
 /**
@@ -114,21 +106,11 @@ async function judgeLane(lane: LaneRuntime, budgetMs: number, signal: AbortSigna
   }
 }
 
-/** Empty: the gate is open. */
-export function closedConditions(gate: readonly GateCondition[]): readonly GateCondition[] {
-  return gate.filter(({ verdict }) => verdict === "no" || verdict === "unknown");
-}
-
 function streaming(lane: LaneRuntime): Judged {
-  const { feed, stopped, waiting } = lane.state();
-  const problem = stopped.capture ?? stopped.apply;
-  if (problem !== undefined) return { verdict: "no", value: reasonOf(problem), limit: null };
-  if (feed === null || feed.state === "connecting" || feed.state === "stopped") {
-    return { verdict: "no", value: feed?.reason ?? waiting[0] ?? "capture is not connected", limit: null };
-  }
+  const judged = connected(lane);
   // The phase follows a moment later.
-  if (!lane.isCopied) return { verdict: "no", value: "tables are being copied", limit: null };
-  return { verdict: "yes", value: feed.state, limit: null };
+  const isBusy = judged.verdict === "yes" && !lane.isCopied;
+  return isBusy ? { verdict: "no", value: "tables are being copied", limit: null } : judged;
 }
 
 function lag(lane: LaneRuntime, options: GateOptions): Judged {

@@ -79,11 +79,7 @@ async function removeCopied(move: Move, by: string, signal: AbortSignal): Promis
  */
 export async function closeMove(move: Move, by: string): Promise<readonly string[]> {
   move.require("close");
-  // Whoever closes has read the alarms; the journal keeps what they said.
-  for (const { code, message, times } of await move.context.alarms.of(move.name)) {
-    await move.note("alarm-closed", { code, message, times }, by);
-    await move.context.alarms.clear(move.name, code as ErrorCode);
-  }
+  await closeAlarms(move, by);
   await noteVerification(move, by);
   const sql = lanesOf(move, "forward").flatMap(({ source, store }) => store.pair.removalSql(source));
   await move.lanes.alone(async () => {
@@ -92,6 +88,14 @@ export async function closeMove(move: Move, by: string): Promise<readonly string
     await move.advance("close", {}, by);
   });
   return sql;
+}
+
+/** Whoever ends a move has read its alarms; the journal keeps what they said. */
+export async function closeAlarms(move: Move, by: string): Promise<void> {
+  for (const { code, message, times } of await move.context.alarms.of(move.name)) {
+    await move.note("alarm-closed", { code, message, times }, by);
+    await move.context.alarms.clear(move.name, code as ErrorCode);
+  }
 }
 
 /**
