@@ -53,6 +53,8 @@ export type LaneRecord = {
   readonly spec: Json;
 };
 
+export type LaneDraft = Pick<LaneRecord, "lane" | "spec">;
+
 export type Lease = {
   readonly name: string;
   readonly holder: string;
@@ -107,8 +109,11 @@ export interface ControlStore {
   /** 1 + the highest of the stored one and `atLeast` (C2); stored before it resolves. */
   raiseGeneration(name: string, atLeast: number): Promise<number>;
 
-  /** Keeps epoch and checkpoint where the lane is known already. */
-  createLane(lane: string, move: string, spec: Json): Promise<LaneRecord>;
+  /**
+   * In one transaction: these lanes are the move's, and those of `insteadOf` are not any more. Epoch and checkpoint are kept
+   * where a lane is known already.
+   */
+  createLanes(move: string, lanes: readonly LaneDraft[], insteadOf?: readonly string[]): Promise<void>;
   getLane(lane: string): Promise<LaneRecord | null>;
   lanes(move: string): Promise<readonly LaneRecord[]>;
   /** 1 + the highest of the stored one and `atLeast`: L2 asks for one above any seen in the log. */

@@ -27,3 +27,8 @@ export function laneName(move: string, store: string, direction: Direction, gene
 export function directionOf(lane: string): Direction {
   return /\.r\d+$/.test(lane) ? "reverse" : "forward";
 }
+
+/** The one that the lane was opened with. */
+export function generationOf(lane: string): number {
+  return Number(/\.[fr](\d+)$/.exec(lane)?.[1]);
+}

@@ -3,7 +3,7 @@ import type { Begin, Stray } from "../pipeline/capture-options.ts";
 import type { Change, LaneId } from "../pipeline/entry.ts";
 import { isDrayError } from "../pipeline/errors.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
-import type { Json, JsonObject } from "./control-store.ts";
+import type { Json, JsonObject, LaneDraft } from "./control-store.ts";
 import { type Direction, directionOf, laneName } from "./direction.ts";
 import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
 import type { LostBody } from "./lane/lost-body.ts";
@@ -28,6 +28,8 @@ export type OpenLane = {
   readonly source: LaneSource;
   readonly store: MoveStore;
   readonly direction: Direction;
+  /** It was made to stand by: it does so until a note says otherwise. */
+  readonly leadsBack: boolean;
   readonly runtime: LaneRuntime;
   readonly learned: Learned;
 };
@@ -55,6 +57,7 @@ export type LaneEvents = {
   readonly makeUpFor: (lane: OpenLane, loss: LostBody, signal: AbortSignal) => Promise<ReadonlyMap<string, number>>;
 };
 
+const MODES = { active: "carrying", standby: "standby", watched: "watching", closed: "watching" } as const;
 const LEARN_TIMEOUT_MS = 30_000;
 
 /** The lanes of a move: opened once and kept in the control store, started with the process. */
@@ -80,8 +83,8 @@ export class MoveLanes {
     return this.#lanes;
   }
 
-  roleOf({ source }: OpenLane): LaneRole {
-    return this.#events.notes()[source.lane]?.role ?? "active";
+  roleOf({ source, leadsBack }: Pick<OpenLane, "source" | "leadsBack">): LaneRole {
+    return this.#events.notes()[source.lane]?.role ?? (leadsBack ? "standby" : "active");
   }
 
   with(role: LaneRole): readonly OpenLane[] {
@@ -98,27 +101,30 @@ export class MoveLanes {
   }
 
   /**
-   * Records a lane for each store, numbered by the generation; its tables are what the live schema says now. A lane that
-   * does not lead back copies first.
+   * Records a lane for each store, numbered by the generation, and all of them or none; their tables are what the live
+   * schema says now. A lane that does not lead back copies first. Where they stand instead of others, a crash leaves either
+   * these or those, so that what was copied is always some lane's.
    */
   async create(
     direction: Direction,
     generation: number,
     copy: { readonly firstPass: number } | "leads back",
     signal: AbortSignal,
-  ): Promise<readonly string[]> {
+    insteadOf: readonly OpenLane[] = [],
+  ): Promise<void> {
     const { journal, stores, control } = this.#context;
     const { name, tenant } = journal.move;
-    const made: string[] = [];
+    const made: LaneDraft[] = [];
     for (const { definition, pair } of stores[direction]) {
       const { tables } = await pair.discover(definition, tenant, signal);
       const how = copy === "leads back" ? { firstPass: 1, leadsBack: true } : { ...copy, leadsBack: false };
       const spec: LaneSpec = { store: definition.name, ...how, tables };
-      const lane = laneName(name, definition.name, direction, generation);
-      await control.createLane(lane, name, spec as unknown as Json);
-      made.push(lane);
+      made.push({ lane: laneName(name, definition.name, direction, generation), spec: spec as unknown as Json });
     }
-    return made;
+    await this.#clear(insteadOf);
+    const former = insteadOf.map(({ source }) => source.lane);
+    await control.createLanes(name, made, former);
+    this.#unload(former);
   }
 
   /** Loads what is not loaded yet, and starts it. */
@@ -144,7 +150,7 @@ export class MoveLanes {
       const source: LaneSource = { lane, move: journal.move.name, tenant: journal.move.tenant, tables: spec.tables };
       const runtime = this.#runtime(source, store, spec);
       const learned: Learned = { rowsEstimated: {}, retentionSeconds: null };
-      loaded.push({ source, store, direction, runtime, learned });
+      loaded.push({ source, store, direction, leadsBack: spec.leadsBack ?? false, runtime, learned });
     }
     this.#lanes.push(...loaded);
     return loaded;
@@ -156,27 +162,39 @@ export class MoveLanes {
 
   /** Stops and forgets these lanes: log, bodies, what is verified, and the control store's record. */
   async drop(lanes: readonly OpenLane[]): Promise<void> {
-    await Promise.all(lanes.map(({ runtime }) => runtime.stop("the lane is dropped")));
-    for (const { source } of lanes) {
-      const place = this.#lanes.findIndex((lane) => lane.source.lane === source.lane);
-      if (place >= 0) this.#lanes.splice(place, 1);
-      await this.#forget(source.lane);
-    }
+    await this.#clear(lanes);
+    for (const { source } of lanes) await this.#context.control.dropLane(source.lane);
+    this.#unload(lanes.map(({ source }) => source.lane));
   }
 
   /** Every lane of the move, also those that were never loaded. */
   async dropAll(): Promise<void> {
     const { journal, control } = this.#context;
     await this.drop([...this.#lanes]);
-    for (const { lane } of await control.lanes(journal.move.name)) await this.#forget(lane as LaneId);
+    for (const { lane } of await control.lanes(journal.move.name)) {
+      await this.#forget(lane as LaneId);
+      await control.dropLane(lane);
+    }
+  }
+
+  /** All but the control store's record, so that a crash, or a full disk, finds what is left of them. */
+  async #clear(lanes: readonly OpenLane[]): Promise<void> {
+    await Promise.all(lanes.map(({ runtime }) => runtime.stop("the lane is dropped")));
+    for (const { source } of lanes) await this.#forget(source.lane);
+  }
+
+  #unload(lanes: readonly LaneId[]): void {
+    for (const name of lanes) {
+      const place = this.#lanes.findIndex(({ source }) => source.lane === name);
+      if (place >= 0) this.#lanes.splice(place, 1);
+    }
   }
 
   async #forget(lane: LaneId): Promise<void> {
-    const { log, chunkStore, verifyMemory, control } = this.#context;
+    const { log, chunkStore, verifyMemory } = this.#context;
     await log.drop(lane);
     await chunkStore.dropLane(lane);
     await verifyMemory.drop(lane);
-    await control.dropLane(lane);
   }
 
   #start(lane: OpenLane): void {
@@ -188,10 +206,7 @@ export class MoveLanes {
   #runtime(source: LaneSource, store: MoveStore, { firstPass, leadsBack = false }: LaneSpec): LaneRuntime {
     const { log, chunkStore, verifyMemory, control, throttle, clock, probe, logger, settings } = this.#context;
     const { lane } = source;
-    const note = this.#events.notes()[lane];
-    const mode = ({ active: "carrying", standby: "standby", watched: "watching", closed: "watching" } as const)[
-      note?.role ?? "active"
-    ];
+    const mode = MODES[this.roleOf({ source, leadsBack })];
     return new LaneRuntime({
       ...settings,
       source,
@@ -207,7 +222,7 @@ export class MoveLanes {
       mode,
       firstPass,
       leadsBack,
-      begins: note?.begins ?? null,
+      begins: this.#events.notes()[lane]?.begins ?? null,
       memory: {
         raiseEpoch: () => control.raiseLaneEpoch(lane, 0),
         checkpoint: async () => (await control.getLane(lane))?.checkpoint ?? null,

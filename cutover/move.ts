@@ -10,7 +10,16 @@ import type { MoveContext } from "./move-context.ts";
 import { type LaneNote, MoveLanes } from "./move-lanes.ts";
 import type { PredictedStep, StepTime } from "./move-service.ts";
 import { allowed, type Phase, type PhaseEvent, RUNNING } from "./phases.ts";
-import { journalRecopies, makeUpFor, type Recopied, type Recopying, recopyTable, resumeRecopies } from "./recopy.ts";
+import {
+  goOnCopyingAll,
+  journalRecopies,
+  makeUpFor,
+  type Recopied,
+  type Recopying,
+  recopyAll,
+  recopyTable,
+  resumeRecopies,
+} from "./recopy.ts";
 import { type StrayRow, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
 import { type Rollback, standBy, standByAgain } from "./way-back.ts";
@@ -24,6 +33,8 @@ export type MoveDetails = {
   readonly skipped: readonly Skipped[];
   readonly recopying: readonly Recopying[];
   readonly recopied: readonly Recopied[];
+  /** The generation of the lanes that are to copy everything again; null once they are there. */
+  readonly recopyingAll: number | null;
   /** The error that needs a person; null where nobody is needed. */
   readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
   /** The cutover as it ended, for status. */
@@ -70,6 +81,7 @@ const BLANK: MoveDetails = {
   skipped: [],
   recopying: [],
   recopied: [],
+  recopyingAll: null,
   problem: null,
   attempt: null,
   lanes: {},
@@ -205,8 +217,10 @@ export class Move {
   }
 
   run(): void {
-    this.#resumeRecopies();
-    this.lanes.start();
+    if (this.details.recopyingAll === null) {
+      this.#resumeRecopies();
+      this.lanes.start();
+    } else this.#inBackground(() => goOnCopyingAll(this, this.#life.signal));
     this.standBy();
     this.#targetWatch.follow();
   }
@@ -241,27 +255,12 @@ export class Move {
   }
 
   /**
-   * One table is copied again inside its lane. Every table: by a new lane from a new start, with the definitions of now,
-   * which is the way on for a lane that diverged, lost its log, or met a DDL (M6, L7, M8).
+   * One table is copied again inside its lane. Every table: by new lanes, which is the way on for a lane that diverged,
+   * lost its log, or met a DDL (M6, L7, M8).
    */
   async recopy(table: string | null, by: string, signal: AbortSignal): Promise<void> {
     this.require("recopy");
-    if (table !== null) return await recopyTable(this, table, by, signal);
-    const generation = await this.context.journal.raiseGeneration(0);
-    await this.advance("recopy", { generation }, by);
-    // Stopped first: an applier that meets its lane closed would call the move failed.
-    await this.lanes.stop("every table is copied again");
-    const former = this.lanes.active;
-    for (const { store, source } of former) await store.pair.targetControl.closeLane(source.lane, signal);
-    await this.lanes.alone(async () => {
-      await this.lanes.drop(former);
-      await this.lanes.create(this.way, generation, { firstPass: generation }, signal);
-      await this.solved();
-      await this.setDetails({ skipped: [], recopying: [], recopied: [] });
-      await this.lanes.open();
-    });
-    this.lanes.start();
-    if (this.phase === "paused") for (const runtime of this.lanes.runtimes) runtime.pause("paused by an operator");
+    await (table === null ? recopyAll(this, by, signal) : recopyTable(this, table, by, signal));
   }
 
   /** This move has ended: the next one of its name goes on with its journal, above its generation. */
@@ -280,7 +279,7 @@ export class Move {
     for (const runtime of this.lanes.runtimes) {
       const { stopped } = runtime.state();
       const error = stopped.capture ?? stopped.apply;
-      if (error !== undefined) await this.#failed(error);
+      if (error !== undefined) await this.failed(error);
     }
   }
 
@@ -307,7 +306,8 @@ export class Move {
   /** Every lane's last chunk is applied: the move streams. */
   async #copied(): Promise<void> {
     if (this.phase !== "copying") return;
-    if (!this.lanes.runtimes.every((runtime) => runtime.isCopied)) return;
+    const { runtimes } = this.lanes;
+    if (runtimes.length === 0 || !runtimes.every((runtime) => runtime.isCopied)) return;
     await this.advance("copied", {}, "server");
     this.standBy();
     const skipped = this.details.skipped.filter(({ tables }) => tables.length > 0);
@@ -318,14 +318,15 @@ export class Move {
   async #laneFailed(lane: LaneId, error: unknown): Promise<void> {
     const failed = this.lanes.all.find(({ source }) => source.lane === lane);
     if (failed === undefined) return;
-    if (this.lanes.roleOf(failed) !== "standby") return await this.#failed(error);
+    if (this.lanes.roleOf(failed) !== "standby") return await this.failed(error);
     // It has nothing to lose: another one takes its place, and until then the gate says why there is no way back.
     const waitMs = Math.min(STAND_BY_AGAIN_MS * 2 ** this.#standbyFailures++, STAND_BY_AGAIN_MOST_MS);
     await this.context.clock.sleep(waitMs, this.#life.signal);
     await standByAgain(this, this.#life.signal);
   }
 
-  async #failed(error: unknown): Promise<void> {
+  /** It needs a person. */
+  async failed(error: unknown): Promise<void> {
     const code = isDrayError(error) ? error.code : "INTERNAL";
     const facts = isDrayError(error) ? (error.facts as JsonObject) : {};
     await this.setDetails({ problem: { code, message: reasonOf(error), facts } });

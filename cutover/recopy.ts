@@ -1,6 +1,7 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { JsonObject } from "./control-store.ts";
+import { generationOf } from "./direction.ts";
 import type { LostBody } from "./lane/lost-body.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
@@ -32,6 +33,57 @@ export async function recopyTable(move: Move, table: string, by: string, signal:
   // An applier that a foreign row had stopped goes on where it stood, before it gets to the new chunks.
   chosen.runtime.start();
   await carryOut(move, chosen, recopying, signal);
+}
+
+/**
+ * Every table is copied again by a new lane from a new start, with the definitions of now. Resolves once that lane runs;
+ * where this process ends before, the next one goes on with it.
+ */
+export async function recopyAll(move: Move, by: string, signal: AbortSignal): Promise<void> {
+  const generation = await move.context.journal.raiseGeneration(0);
+  await move.advance("recopy", { generation }, by, { recopyingAll: generation });
+  await move.context.probe("recopy.all-journalled");
+  await orFail(move, () => replaceLanes(move, signal), signal);
+}
+
+/** What a crash cut short; its servers may have gone with it, and are waited for. */
+export async function goOnCopyingAll(move: Move, signal: AbortSignal): Promise<void> {
+  const { logger } = move.context;
+  const onRetry = (error: Error) => logger.warn({ move: move.name, error: error.message }, "recopy, once more");
+  await orFail(move, () => withBackoff(() => replaceLanes(move, signal), { signal, onRetry }), signal);
+}
+
+async function orFail(move: Move, work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    signal.throwIfAborted();
+    await move.setDetails({ recopyingAll: null });
+    await move.failed(error);
+    throw error;
+  }
+}
+
+/** May be repeated: lanes of the noted generation are what is wanted, and all others that carry are replaced. */
+async function replaceLanes(move: Move, signal: AbortSignal): Promise<void> {
+  const { lanes, context } = move;
+  await lanes.alone(async () => {
+    const generation = move.details.recopyingAll;
+    // The move was ended meanwhile.
+    if (generation === null || !allowed(move.phase).includes("recopy")) return;
+    // Stopped first: an applier that meets its lane closed would call the move failed.
+    await lanes.stop("every table is copied again");
+    const former = lanes.active.filter(({ source }) => generationOf(source.lane) !== generation);
+    for (const { store, source } of former) await store.pair.targetControl.closeLane(source.lane, signal);
+    await context.probe("recopy.after-close");
+    await lanes.create(move.way, generation, { firstPass: generation }, signal, former);
+    await context.probe("recopy.after-replace");
+    await move.solved();
+    await move.setDetails({ skipped: [], recopying: [], recopied: [], recopyingAll: null });
+    await lanes.open();
+    lanes.start();
+    if (move.phase === "paused") for (const runtime of lanes.runtimes) runtime.pause("paused by an operator");
+  });
 }
 
 /** The step that a crash kept from the journal; before anybody may ask for another. */

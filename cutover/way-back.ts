@@ -69,20 +69,14 @@ export async function standBy(move: Move, signal: AbortSignal): Promise<void> {
     const direction = opposite(move.way);
     // Numbered by a generation of its own: a lane that was thrown away must not come back under its name.
     const generation = await context.journal.raiseGeneration(0);
-    const made = await lanes.create(direction, generation, "leads back", signal);
-    await move.setDetails((now) => ({ lanes: { ...now.lanes, ...noted(made, "standby") } }));
+    await lanes.create(direction, generation, "leads back", signal);
     await lanes.open();
   });
 }
 
 /** Those that stand by are thrown away, as they may have begun at a mark that was aborted, or have stopped for good. */
 export async function standByAgain(move: Move, signal: AbortSignal): Promise<void> {
-  await move.lanes.alone(async () => {
-    await move.lanes.drop(move.lanes.with("standby"));
-    await move.setDetails((now) => ({
-      lanes: Object.fromEntries(Object.entries(now.lanes).filter(([, { role }]) => role !== "standby")),
-    }));
-  });
+  await move.lanes.alone(() => move.lanes.drop(move.lanes.with("standby")));
   await standBy(move, signal);
 }
 
@@ -161,8 +155,4 @@ export function marksIn(rows: Outcomes, generation: number): BeginMarks {
 
 function noteOf(move: Move, { source }: OpenLane): LaneNote {
   return move.details.lanes[source.lane] ?? { role: "active", begins: null };
-}
-
-export function noted(lanes: readonly string[], role: LaneNote["role"]): Readonly<Record<string, LaneNote>> {
-  return Object.fromEntries(lanes.map((lane) => [lane, { role, begins: null }]));
 }

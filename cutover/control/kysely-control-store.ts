@@ -9,8 +9,8 @@ import type {
   ExpectedSeq,
   JournalDraft,
   JournalEntry,
-  Json,
   JsonObject,
+  LaneDraft,
   LaneRecord,
   Lease,
   LeaseAttempt,
@@ -182,14 +182,17 @@ export class KyselyControlStore implements ControlStore {
     return row.generation;
   }
 
-  async createLane(lane: string, move: string, spec: Json): Promise<LaneRecord> {
-    const row = await this.#database
-      .insertInto("lane")
-      .values({ lane, move, epoch: 0, checkpoint: null, spec: JSON.stringify(spec) })
-      .onConflict((clash) => clash.column("lane").doUpdateSet({ spec: JSON.stringify(spec) }))
-      .returningAll()
-      .executeTakeFirstOrThrow();
-    return laneOf(row);
+  async createLanes(move: string, lanes: readonly LaneDraft[], insteadOf: readonly string[] = []): Promise<void> {
+    await this.#database.transaction().execute(async (tx) => {
+      if (insteadOf.length > 0) await tx.deleteFrom("lane").where("lane", "in", insteadOf).execute();
+      for (const { lane, spec } of lanes) {
+        await tx
+          .insertInto("lane")
+          .values({ lane, move, epoch: 0, checkpoint: null, spec: JSON.stringify(spec) })
+          .onConflict((clash) => clash.column("lane").doUpdateSet({ spec: JSON.stringify(spec) }))
+          .execute();
+      }
+    });
   }
 
   async getLane(lane: string): Promise<LaneRecord | null> {

@@ -53,7 +53,7 @@ test("K2: a move, its journal and lanes are there after the store is opened agai
   const first = await openStore();
   await first.createMove(newMove);
   await first.appendJournal("shop-acme", 1, step("planned", "preflight"));
-  await first.createLane("shop-acme.main.f1", "shop-acme", { tables: ["shop.users"] });
+  await first.createLanes("shop-acme", [{ lane: "shop-acme.main.f1", spec: { tables: ["shop.users"] } }]);
   expect(await first.raiseLaneEpoch("shop-acme.main.f1", 0)).toBe(1);
   await first.saveCheckpoint("shop-acme.main.f1", 1, checkpoint);
   const again = await openStore();
@@ -107,7 +107,7 @@ test("K1: notes that were decided on an older journal are refused", async () => 
 test("C2: generations and L2: lane epochs rise strictly, above what the caller has seen, for two openers too", async () => {
   const [one, other] = [await openStore(), await openStore()];
   await one.createMove(newMove);
-  await one.createLane("l", "shop-acme", null);
+  await one.createLanes("shop-acme", [{ lane: "l", spec: null }]);
   const taken = await Promise.all([1, 2, 3, 4].map((n) => (n % 2 ? one : other).raiseLaneEpoch("l", 0)));
   expect(taken.toSorted()).toEqual([1, 2, 3, 4]);
   expect(await one.raiseLaneEpoch("l", 9)).toBe(10);
@@ -120,7 +120,7 @@ test("C2: generations and L2: lane epochs rise strictly, above what the caller h
 test("L2: a zombie's checkpoint never replaces that of a newer epoch", async () => {
   const store = await openStore();
   await store.createMove(newMove);
-  await store.createLane("l", "shop-acme", null);
+  await store.createLanes("shop-acme", [{ lane: "l", spec: null }]);
   const old = await store.raiseLaneEpoch("l", 0);
   const current = await store.raiseLaneEpoch("l", 0);
   await store.saveCheckpoint("l", current, checkpoint);
