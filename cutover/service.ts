@@ -105,7 +105,7 @@ export class DrayService implements MoveService {
     const { manifest, findings } = readKnown(this.#parts.knownNames, request.manifest, request.manifestFile);
     if (manifest === null) return preflightReport({ request, file: findings, checks: [] });
     const checks = await this.#parts.check({ ...request, manifest, when: "preflight" }, signal);
-    const back = wayBackFindings(await this.#parts.checkWayBack({ ...request, manifest }, signal));
+    const back = wayBackFindings(await this.#parts.checkWayBack({ ...request, manifest }, signal), checks);
     return preflightReport({ request, file: findings, checks: [...checks, ...back] });
   }
 
@@ -132,7 +132,7 @@ export class DrayService implements MoveService {
     const found = preflightReport({
       request,
       file: findings,
-      checks: [...checks, ...wayBackFindings(wayBack)],
+      checks: [...checks, ...wayBackFindings(wayBack, checks)],
     }).findings;
     await move.command("start", by, async () => {
       await notePreflight(move, found, by);

@@ -27,8 +27,11 @@ export function rollbackFrom(findings: readonly Finding[]): Rollback {
   return why.length === 0 ? { kind: "stream" } : { kind: "unavailable", why };
 }
 
-/** As preflight tells it: none of it refuses the move, and each reason is said before anyone fences. */
-export function wayBackFindings(findings: readonly Finding[]): readonly Finding[] {
+/**
+ * As preflight tells it: none of it refuses the move, and each reason is said before anyone fences. What the checks of the
+ * way there have `told` already is not told a second time.
+ */
+export function wayBackFindings(findings: readonly Finding[], told: readonly Finding[]): readonly Finding[] {
   const rollback = rollbackFrom(findings);
   if (rollback.kind === "stream") {
     return [
@@ -42,8 +45,9 @@ export function wayBackFindings(findings: readonly Finding[]): readonly Finding[
       },
     ];
   }
+  const known = new Set(told.map(({ subject, finding }) => `${subject}: ${finding}`));
   return findings
-    .filter(({ severity }) => severity === "error")
+    .filter(({ severity, subject, finding }) => severity === "error" && !known.has(`${subject}: ${finding}`))
     .map((each) => ({ ...each, id: `rollback ${each.id}`, severity: "warning" as const }));
 }
 

@@ -92,8 +92,10 @@ export async function mysqlPreflight(options: MysqlPreflightOptions): Promise<re
     target: new ControlSession({ address: options.target, role: "preflight" }),
   };
   const { signal } = options;
-  const view = (side: Side) => new SessionView({ side, address: options[side], session: sessions[side], signal });
-  const [source, target] = [view("source"), view("target")];
+  const isBack = options.when === "rollback";
+  const view = (side: Side, other: Side) =>
+    new SessionView({ side, named: isBack ? other : side, address: options[side], session: sessions[side], signal });
+  const [source, target] = [view("source", "target"), view("target", "source")];
   try {
     const unreachable = (await Promise.all([source, target].map(reach))).flat();
     if (unreachable.length > 0) return unreachable;

@@ -7,7 +7,7 @@ export const SIDES: readonly Side[] = ["source", "target"];
 /** One server as the checks see it: every failure names it, so that "could not be run" says where. */
 export interface ServerView {
   readonly side: Side;
-  /** `source db1:3306`, as findings name it. */
+  /** `source db1:3306`, as findings name it: by the move's own source and target, whichever way is checked. */
   readonly label: string;
   /** The loopback: nobody reads along. */
   readonly isLocal: boolean;
@@ -30,12 +30,13 @@ export class SessionView implements ServerView {
 
   constructor(options: {
     readonly side: Side;
+    readonly named: Side;
     readonly address: { readonly host: string; readonly port: number };
     readonly session: ControlSession;
     readonly signal: AbortSignal;
   }) {
     this.side = options.side;
-    this.label = `${options.side} ${options.address.host}:${options.address.port}`;
+    this.label = `${options.named} ${options.address.host}:${options.address.port}`;
     this.isLocal = /^(localhost|127\.\d+\.\d+\.\d+|::1)$/.test(options.address.host);
     this.#session = options.session;
     this.signal = options.signal;
