@@ -10,6 +10,7 @@ import { DoneEntries } from "./done-entries.ts";
 import { type BodyNeed, EntryFeed, type ReadyEntry } from "./entry-feed.ts";
 import { InFlight } from "./in-flight.ts";
 import { LookAhead } from "./look-ahead.ts";
+import { PassedOver } from "./passed-over.ts";
 import type { Progress, ReadView } from "./sink.ts";
 import { WaitReasons } from "./wait-reasons.ts";
 import { Wakeup } from "./wakeup.ts";
@@ -36,6 +37,9 @@ export class Applier {
   readonly #beginsEmpty = new Set<string>();
   readonly #watermark: Watermark;
   readonly #lookAhead: LookAhead;
+  readonly #passedOver = new PassedOver();
+  /** What an applier before this one passed over is not known, and is brought by the log up to here. */
+  #passedUnknownTo = 0;
   #feed: EntryFeed | null = null;
   /** The next entry to be applied, or passed over. */
   #nextSeq = 1;
@@ -123,9 +127,13 @@ export class Applier {
   }
 
   async #open(signal: AbortSignal): Promise<Progress> {
-    const { sink, lane } = this.#options;
+    const { sink, lane, log } = this.#options;
     const progress = await this.#untilDone("progress", () => sink.progress(signal), signal);
     if (progress.closed) throw new DrayError("LANE_CLOSED", { lane });
+    if (progress.watermark > 0 || progress.applied.length > 0) {
+      const { lastSeq } = await this.#untilDone("log", () => log.stats(lane), signal);
+      this.#passedUnknownTo = lastSeq ?? 0;
+    }
     return progress;
   }
 
@@ -206,8 +214,9 @@ export class Applier {
     const { follower, sink, probe } = this.#options;
     const feed = this.#feed as EntryFeed;
     const { seq } = head.header;
-    // What the target has above its watermark since before a restart would already be seen.
-    const isWanted = follower !== undefined && seq > this.#done.end && follower.wants(head.header);
+    // Of an earlier applier: what the target has above its watermark would already be seen, what was passed over not yet.
+    const isKnown = seq > this.#done.end && seq > this.#passedUnknownTo;
+    const isWanted = follower !== undefined && isKnown && follower.wants(head.header);
     let view: ReadView | null = null;
     if (isWanted) {
       await this.#settle(signal);
@@ -215,7 +224,7 @@ export class Applier {
       await probe("verify.after-view", { seq });
     }
     this.#take(feed, [head])();
-    follower?.compare(head, view);
+    follower?.compare(head, view, (table) => this.#passedOver.of(table, head.header.coverage));
   }
 
   #take(feed: EntryFeed, entries: readonly ReadyEntry[]): () => void {
@@ -262,6 +271,7 @@ export class Applier {
         { signal: cut, onRetry: this.#reasons.retrying(name) },
       );
       this.#counters.add(batch.entries);
+      this.#passedOver.applied(batch.entries, rangeOf(batch).last);
       finish();
       for (const entry of batch.entries) entry.release();
     } catch (error) {
@@ -280,7 +290,12 @@ export class Applier {
     const head = batch.entries[0] as ReadyEntry;
     const { seq, nonce, detail } = head.header;
     const unit = { last: rangeOf(batch).last, coverage: head.header.coverage };
-    const changedLater = (table: string, key: string) => this.#lookAhead.changedLater({ table, key }, unit);
+    this.#passedOver.begin(unit);
+    const changedLater = (table: string, key: string) => {
+      if (!this.#lookAhead.changedLater({ table, key }, unit)) return false;
+      this.#passedOver.add(table, key, unit);
+      return true;
+    };
     if (detail.kind === "chunk" && head.chunk) {
       const { leftOut, rows: body } = head.chunk;
       const { range, rows } = detail;

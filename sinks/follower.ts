@@ -12,7 +12,8 @@ export interface EntryFollower {
   wants(header: EntryHeader): boolean;
   /**
    * For each verify entry, behind `take`. Returns at once, and closes the view when it has compared; later entries are
-   * applied meanwhile. Null: there is none, so that nothing is compared.
+   * applied meanwhile. Null: there is none, so that nothing is compared. `passedOver`, asked in the call: keys of a table
+   * that the target does not have as the source does, because the log brings them again (A8).
    */
-  compare(entry: ReadyEntry, view: ReadView | null): void;
+  compare(entry: ReadyEntry, view: ReadView | null, passedOver: (table: string) => ReadonlySet<string>): void;
 }

@@ -29,6 +29,14 @@ export type VerifierOptions = {
   }) => void;
 };
 
+type Work = {
+  readonly seq: number;
+  readonly scope: VerifyScope;
+  readonly body: Uint8Array;
+  readonly view: ReadView;
+  readonly passedOver: ReadonlySet<string>;
+};
+
 /** One for a range, one for the next or for single keys: what is compared must not keep the stream from a session. */
 const MOST_AT_ONCE = 2;
 /** Whoever appended an entry asks for its outcome soon. */
@@ -67,7 +75,7 @@ export class Verifier implements EntryFollower {
     return true;
   }
 
-  compare(entry: ReadyEntry, view: ReadView | null): void {
+  compare(entry: ReadyEntry, view: ReadView | null, passedOver: (table: string) => ReadonlySet<string>): void {
     const { seq, detail } = entry.header;
     if (detail.kind !== "verify") return;
     if (view === null || entry.verify === null) {
@@ -75,7 +83,9 @@ export class Verifier implements EntryFollower {
       this.#settle(seq, "passed");
       return;
     }
-    const running = this.#compare(entry.header, detail.scope, entry.verify, view);
+    const { scope } = detail;
+    const work = { seq, scope, body: entry.verify, view, passedOver: passedOver(scope.table) };
+    const running = this.#compare(work);
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
   }
@@ -115,8 +125,8 @@ export class Verifier implements EntryFollower {
     this.#life = new AbortController();
   }
 
-  async #compare(header: EntryHeader, scope: VerifyScope, body: Uint8Array, view: ReadView): Promise<void> {
-    const { seq } = header;
+  async #compare(work: Work): Promise<void> {
+    const { seq, scope, view } = work;
     const { probe, onCompared } = this.#options;
     const { signal } = this.#life;
     let outcome: VerifyOutcome = "passed";
@@ -125,8 +135,8 @@ export class Verifier implements EntryFollower {
     try {
       rows =
         scope.form === "range"
-          ? await this.#compareRange(seq, scope, body, view, signal)
-          : await this.#compareKeys(seq, scope.table, body, view, signal);
+          ? await this.#compareRange({ ...work, scope }, signal)
+          : await this.#compareKeys(work, signal);
       outcome = "compared";
     } catch (error) {
       reason = isDrayError(error) ? reasonOf(error) : `comparing failed: ${reasonOf(error)}`;
@@ -139,10 +149,7 @@ export class Verifier implements EntryFollower {
   }
 
   async #compareRange(
-    seq: number,
-    scope: VerifyScope & { readonly form: "range" },
-    body: Uint8Array,
-    view: ReadView,
+    { seq, scope, body, view, passedOver }: Work & { readonly scope: { readonly form: "range" } },
     signal: AbortSignal,
   ): Promise<number> {
     const table = this.#options.state.table(scope.table);
@@ -151,7 +158,8 @@ export class Verifier implements EntryFollower {
     const left = leftOut.map(keyText);
     table.began(scope, seq, left);
     const target = await view.digestRange(scope, digestKey, signal);
-    const out = new Set(left);
+    // Those that were passed over become dirty by the very change that brings them.
+    const out = new Set([...left, ...passedOver]);
     const found = compareRange(digests, target, out);
     const digest = { source: digests.xor(out), target: target.xor(out) };
     function* keys() {
@@ -164,9 +172,10 @@ export class Verifier implements EntryFollower {
     return digests.rows;
   }
 
-  async #compareKeys(seq: number, id: string, body: Uint8Array, view: ReadView, signal: AbortSignal): Promise<number> {
+  async #compareKeys({ seq, scope, body, view, passedOver }: Work, signal: AbortSignal): Promise<number> {
     const { state, columnsOf, clock } = this.#options;
-    const { rows } = decodeKeysBody(body);
+    const id = scope.table;
+    const rows = decodeKeysBody(body).rows.filter(({ key }) => !passedOver.has(keyText(key)));
     const target = await view.readKeys(
       id,
       rows.map(({ key }) => key),
