@@ -62,8 +62,8 @@ describeWithMysql("MySQL sink: its sessions and transactions", (mysql) => {
     const transactions = (await tablesOfTransactions(place)).filter((tables) =>
       tables.some((table) => table.startsWith(`${target.schema}.`)),
     );
-    // Two chunks, one batch, three batches of either clean-up.
-    expect(transactions.length).toBe(3 + 3 + 3);
+    // Two chunks, one batch, and either clean-up in several batches, of a size that follows how long they take.
+    expect(transactions.length).toBeGreaterThanOrEqual(3 + 2 + 2);
     for (const [first] of transactions) expect(first).toBe(`${target.dray}.applied`);
     expect(
       new Set(transactions.map((tables) => tables.filter((table) => table === `${target.dray}.applied`).length)),
