@@ -60,7 +60,8 @@ export const APPLY_PROBLEMS = {
   },
   VERIFY_NOTHING: {
     retry: "never",
-    remedy: "No lane of this move is verified now: it must be copying, streaming or watching. See `dray status`.",
+    remedy:
+      "No lane of this move is verified now: it must be copying, streaming or watching, and its capture be connected. See `dray status`.",
   },
   BARRIER_PASSED: { retry: "never", remedy: "The place in the log was passed already; ask again at a later mark." },
   APPLIER_STOPPED: { retry: "never", remedy: "Applying was stopped; `dray resume` or `dray retry` starts it again." },

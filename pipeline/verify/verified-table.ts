@@ -251,14 +251,14 @@ export class VerifiedTable {
     };
   }
 
-  /** As `state` said. What was being compared then is compared again. */
+  /** As `state` said. What was being compared then is compared again, and a pass that was asked for meanwhile stands. */
   restore(state: TableState): void {
     this.#pass = state.pass;
     this.#ranges = state.ranges.map((range) => ({
       ...range,
       // Kept by an earlier version, it has none.
       digest: range.digest ?? null,
-      due: range.due || range.seq === null,
+      due: range.due || range.seq === null || this.#asked > 0,
       trackedFrom: range.seq,
       endText: this.#endText(range.upTo),
     }));

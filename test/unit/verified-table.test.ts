@@ -45,6 +45,18 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.isDue).toBe(false);
   });
 
+  test("a pass that was asked for before what was kept is read is not lost", () => {
+    const kept = covered([10]).state();
+    const table = ordered();
+    table.ask();
+    table.restore(kept);
+    expect(table.isCovered).toBe(true);
+    expect(table.isDue).toBe(true);
+    const unasked = ordered();
+    unasked.restore(kept);
+    expect(unasked.isDue).toBe(false);
+  });
+
   test("only keys of ranges that are compared, or being compared, are kept", () => {
     const table = ordered();
     table.changed(text(3), 1);
