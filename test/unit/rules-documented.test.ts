@@ -43,6 +43,25 @@ describe("a rule's line names tests that are there, and one of them cites it", (
   });
 });
 
+describe("an incident's line names rules that have one, and tests that are there", () => {
+  const page = readFileSync(join(root, "cutover/README.md"), "utf8");
+  const section = /^## What happened to others.*$([\s\S]*?)(?=^## |(?![\s\S]))/m.exec(page)?.[1] ?? "";
+  const lines = section.split("\n").filter((line) => line.startsWith("|") && !/^\|( what happened |-)/.test(line));
+  const told = new Set(rules.map(({ id }) => id));
+
+  test("there are some", () => expect(lines.length).toBeGreaterThan(20));
+
+  test.each(lines)("%s", (line) => {
+    const [, cited = "", shownBy = ""] = /^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$/.exec(line) ?? [];
+    expect(cited).toMatch(/^[A-Z]\d+(, [A-Z]\d+)*$/);
+    expect(cited.split(", ").filter((id) => !told.has(id))).toEqual([]);
+    expect(shownBy).toMatch(/^`[^`]+`(, `[^`]+`)*$/);
+    const tests = [...shownBy.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
+    expect(tests.filter((path) => !/^test\/.+\.(test|contract)\.ts$/.test(path))).toEqual([]);
+    expect(tests.filter((path) => !existsSync(join(root, path)))).toEqual([]);
+  });
+});
+
 /** A test's text with that of the files below test/ that it is made of. */
 function textOf(path: string, seen = new Set<string>()): string {
   if (seen.has(path) || !existsSync(join(root, path))) return "";
