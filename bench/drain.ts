@@ -16,7 +16,7 @@ const GIVE_UP_MS = 1_800_000;
 
 /**
  * A backlog in the source's binary log, made while `dray serve` and the replica are stopped, and then drained by one
- * after the other. The lane streams before and after.
+ * after the other. The lane streams before and after, and a pass of verification is due while it drains.
  */
 export async function measureDrain(streaming: Streaming): Promise<Found> {
   const { run, product, replica } = streaming;
@@ -96,6 +96,8 @@ async function drainOurs({ run, product, move }: Streaming, backlog: Backlog) {
       if (lane?.capture === "shared" || lane?.capture === "detached") break;
       await sleep(POLL_MS);
     }
+    // As it is in a move's life: everything is to be compared once more, which must not hold the stream up.
+    await product.api.post(`/v1/moves/${move}/verify`, {});
     const begin = performance.now();
     const before = product.usage().cpuSeconds;
     await watch.arrived();

@@ -18,6 +18,8 @@ export type VerificationAnswer = {
     readonly covered: boolean;
     readonly passUnderWay: boolean;
     readonly rowsVerified: number;
+    /** By this process, in all passes and rounds. */
+    readonly rowsCompared: number;
   }[];
   readonly differences: readonly unknown[];
 };

@@ -4,6 +4,7 @@ import { type Child, startChild } from "./child.ts";
 import { compareSides } from "./compare.ts";
 import { percentile } from "./figures.ts";
 import { catchUp, startReplica, stopReplica } from "./hosts.ts";
+import { Passes } from "./passes.ts";
 import type { ProberSettings } from "./prober.ts";
 import { type Product, sleep } from "./product.ts";
 import type { Line } from "./report.ts";
@@ -12,7 +13,10 @@ import { type Streaming, TENANT } from "./streaming.ts";
 
 const WARM_UP_MS = 3_000;
 
-/** Ours first and then the replica's, each alone with the same load, so that neither waits for the other's work. */
+/**
+ * Ours, ours while every row is compared again and again, and then the replica's, each alone with the same load, so that
+ * none waits for another's work.
+ */
 export async function measureLatency(streaming: Streaming): Promise<Found> {
   const { hosts, options } = streaming.run;
   const { source } = hosts;
@@ -50,6 +54,14 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
   const ours = await probe(target);
   const cpuShare = (product.usage().cpuSeconds - before) / (seconds + WARM_UP_MS / 1000);
   say(`latency: dray p50 ${ours.p50.toFixed(2)} ms, p99 ${ours.p99.toFixed(2)} ms`);
+  const passes = await Passes.start(product, move);
+  const verifying = await probe(target);
+  const { rows: compared } = await passes.stop();
+  const comparedPerSecond = compared / (seconds + WARM_UP_MS / 1000);
+  say(
+    `latency: dray while verifying ${Math.round(comparedPerSecond).toLocaleString("en")} rows/s ` +
+      `p50 ${verifying.p50.toFixed(2)} ms, p99 ${verifying.p99.toFixed(2)} ms`,
+  );
   await product.stop();
   await startReplica(replica);
   await catchUp(replica, source);
@@ -64,16 +76,33 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
   await product.start();
   await untilCaughtUp(product, move);
   await compareSides({ what: "latency, dray", source, target, tenant: null });
-  return { lines: latencyLines(run, ours, native), details: { ours: shown(ours), replica: shown(native), cpuShare } };
+  const lines = [
+    ...latencyLines(run, "commit to visible", ours, { name: "replica", of: native }),
+    ...latencyLines(run, "commit to visible while verifying", verifying, { name: "without", of: ours }),
+    { name: "rows compared meanwhile", ours: comparedPerSecond, unit: "rows/s", beside: null, required: null },
+  ];
+  const details = {
+    ours: shown(ours),
+    verifying: shown(verifying),
+    comparedPerSecond,
+    replica: shown(native),
+    cpuShare,
+  };
+  return { lines, details };
 }
 
 type Probed = { readonly delaysMs: readonly number[]; readonly looksMs: readonly number[] };
 type Latency = Probed & { readonly p50: number; readonly p99: number };
 
-function latencyLines({ options }: BenchRun, ours: Latency, native: Latency): Line[] {
+function latencyLines(
+  { options }: BenchRun,
+  what: string,
+  ours: Latency,
+  beside: { readonly name: string; readonly of: Latency },
+): Line[] {
   const required = REQUIRED[options.log].latencyMs;
   const line = (name: "p50" | "p99" | "max", of: (latency: Latency) => number, atMost: number | null): Line => ({
-    name: `commit to visible, ${name} (replica: ${of(native).toFixed(2)})`,
+    name: `${what}, ${name} (${beside.name}: ${of(beside.of).toFixed(2)})`,
     ours: of(ours),
     unit: "ms",
     beside: null,
