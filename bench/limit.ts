@@ -56,7 +56,7 @@ const changed = () => {
 await Promise.all([...readers.map(read), ...writers.map(write)]);
 const seconds = (performance.now() - begin) / 1000;
 const { user, system } = process.cpuUsage();
-tell({
+await tell({
   type: "done",
   seconds,
   cpuSeconds: (user + system) / 1e6,

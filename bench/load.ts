@@ -50,7 +50,7 @@ async function main(): Promise<void> {
       await connection.end();
     }),
   );
-  tell({ type: "done", transactions, inserted });
+  await tell({ type: "done", transactions, inserted });
   process.disconnect?.();
 }
 

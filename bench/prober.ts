@@ -42,6 +42,6 @@ for (let count = 0; count * MARKER_EVERY_MS < seconds * 1000; count++) {
   }
   delaysMs.push(performance.now() - returnedMs);
 }
-tell({ type: "done", delaysMs, looksMs });
+await tell({ type: "done", delaysMs, looksMs });
 await Promise.all([writer.end(), reader.end()]);
 process.disconnect?.();

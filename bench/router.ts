@@ -11,7 +11,7 @@ const router = await Router.open({
   port: 0,
   nowMs: Date.now,
 });
-tell({ type: "ready", url: router.url });
+await tell({ type: "ready", url: router.url });
 const stop = () => void router.close().then(() => process.exit(0));
 process.once("SIGTERM", stop);
 process.once("disconnect", stop);

@@ -46,7 +46,7 @@ process.once("SIGTERM", () => {
 });
 process.once("disconnect", () => process.exit(0));
 const begin = performance.now();
-tell({ type: "ready" });
+await tell({ type: "ready" });
 while (state === "running") {
   const due = Math.floor(((performance.now() - begin) / 1000) * options.tps);
   for (; started < due; started++) {
@@ -59,7 +59,7 @@ while (state === "running") {
   await sleep(TICK_MS);
 }
 await Promise.all(underWay);
-tell({ type: "done", committed, seconds: (performance.now() - begin) / 1000 });
+await tell({ type: "done", committed, seconds: (performance.now() - begin) / 1000 });
 await Promise.all(all.map((connection) => connection.end()));
 agent.destroy();
 process.disconnect?.();
