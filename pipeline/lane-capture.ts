@@ -16,7 +16,7 @@ import type { LogWriter } from "./log/log.ts";
 import { MarkBook } from "./mark-book.ts";
 import { OpenWindows, type ReadRows } from "./open-windows.ts";
 import type { ChunkRows, LaneFeed, SourceEvent } from "./source.ts";
-import { verifyBody } from "./verify/window-body.ts";
+import { verifyBody, type WindowRows } from "./verify/window-body.ts";
 import { waitFor } from "./wait.ts";
 import type { Window, WindowScope } from "./window.ts";
 
@@ -328,12 +328,13 @@ export class LaneCapture {
   }
 
   /** W1: what was read, less what changed, stands in the log at this place of the stream. */
-  #append(window: Window, rows: ChunkRows): Promise<number | null> {
+  #append(window: Window, rows: WindowRows): Promise<number | null> {
     const { opened } = window;
     // Behind a seal nothing is appended; and changes of a table that is copied again are left out until it is announced.
     const isLate = opened.purpose !== "copy" && (this.#held !== null || !this.isFollowed(window.table));
     if (isLate) return Promise.resolve(null);
     if (opened.purpose === "verify") return this.#appendVerify(window, opened, rows);
+    if ("digestKey" in rows) throw new Error("a chunk's rows cannot be digests");
     return this.#appendChunk(window, opened, rows);
   }
 
@@ -359,7 +360,7 @@ export class LaneCapture {
   async #appendVerify(
     window: Window,
     opened: WindowScope & { readonly purpose: "verify" },
-    rows: ChunkRows,
+    rows: WindowRows,
   ): Promise<number> {
     const { body, count } = verifyBody(window, opened, rows);
     const detail = { kind: "verify", scope: opened.scope, rows: count, leftOut: window.leftOut.length } as const;

@@ -1,7 +1,8 @@
 import type { LaneCapture } from "./lane-capture.ts";
 import type { ReadRows } from "./open-windows.ts";
 import type { Probe } from "./probe.ts";
-import type { ChunkRows, LaneSource, StreamSource } from "./source.ts";
+import type { LaneSource, StreamSource } from "./source.ts";
+import type { WindowRows } from "./verify/window-body.ts";
 
 export type MarkedReadOptions = {
   readonly source: LaneSource;
@@ -17,7 +18,7 @@ export type MarkedReadOptions = {
 export async function readBetweenMarks(
   { source, stream, capture, probe }: MarkedReadOptions,
   table: string,
-  read: () => Promise<ChunkRows>,
+  read: () => Promise<WindowRows>,
   signal: AbortSignal,
 ): Promise<ReadRows | null> {
   const { epoch, feed } = capture.state();

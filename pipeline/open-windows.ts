@@ -1,9 +1,9 @@
 import type { KeyBytes } from "./entry.ts";
-import type { ChunkRows } from "./source.ts";
+import type { WindowRows } from "./verify/window-body.ts";
 import { Window, type WindowScope } from "./window.ts";
 
 /** What was read for a window, and how often the reader had connected by then (M2). */
-export type ReadRows = { readonly rows: ChunkRows; readonly high: string; readonly connects: number };
+export type ReadRows = { readonly rows: WindowRows; readonly high: string; readonly connects: number };
 
 type Open = { read: ReadRows | null; readonly done: PromiseWithResolvers<number | null> };
 
@@ -15,14 +15,14 @@ type Open = { read: ReadRows | null; readonly done: PromiseWithResolvers<number 
 export class OpenWindows {
   readonly #connects: () => number;
   /** Appends at this place of the stream; resolves with the entry's seq once it is durable, null where it is refused. */
-  readonly #append: (window: Window, rows: ChunkRows) => Promise<number | null>;
+  readonly #append: (window: Window, rows: WindowRows) => Promise<number | null>;
   readonly #open = new Map<Window, Open>();
   /** `high` marks that the stream showed before their rows were handed in. */
   readonly #early = new Set<string>();
 
   constructor(options: {
     readonly connects: () => number;
-    readonly append: (window: Window, rows: ChunkRows) => Promise<number | null>;
+    readonly append: (window: Window, rows: WindowRows) => Promise<number | null>;
   }) {
     this.#connects = options.connects;
     this.#append = options.append;

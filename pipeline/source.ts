@@ -70,8 +70,8 @@ export type ChunkRows = {
   readonly rows: number;
   /** The store's own encoding of all rows whose keyText is not in `leaveOut`. Called once, after the window has closed. */
   encode(leaveOut: ReadonlySet<string>): EncodedRows;
-  /** Instead of `encode`: what stands for each row, keyed with `key`. Called once; rows of `leaveOut` are not in it. */
-  digest(key: Uint8Array, leaveOut: ReadonlySet<string>): RowDigests;
+  /** Instead of `encode`: what stands for each row, keyed with `key`. Called once; others get their turn in between. */
+  digest(key: Uint8Array): Promise<RowDigests>;
   /** Instead of `encode`: each row by itself, its values in their one form (W6). */
   single(): readonly { readonly key: KeyBytes; readonly row: Uint8Array }[];
   /** Of the rows as read. */

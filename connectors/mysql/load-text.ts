@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { KeyBytes } from "../../pipeline/entry.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { EncodedRows } from "../../pipeline/source.ts";
@@ -24,6 +25,8 @@ import {
 const SPACE = 0x20;
 /** For what the log writes before the rows, where no keys are left out, and for the key of digests. */
 const HEADROOM_BYTES = 64;
+/** Some two milliseconds. */
+const DIGEST_AT_ONCE_BYTES = 256 * 1024;
 
 export type ChunkTextOptions = {
   readonly spec: TableSpec;
@@ -229,17 +232,22 @@ export class ChunkText {
   }
 
   /**
-   * What stands for each row that is not left out (V1): the SHA-256 of the key and the row's text, which is one for one
-   * row. The text is of no use afterwards, for the key is written before each row, over the end of the one before. Once.
+   * What stands for each row (V1): the SHA-256 of the key and the row's text, which is one for one row. The text is of no
+   * use afterwards, for the key is written before each row, over the end of the one before. Once.
    */
-  digest(key: Uint8Array, leaveOut: ReadonlySet<string>): RowDigests {
+  async digest(key: Uint8Array): Promise<RowDigests> {
     const bytes = this.#bytes;
     const out = new RowDigests(this.rows);
     const keyAt = this.#keyReader();
+    let restAt = DIGEST_AT_ONCE_BYTES;
     for (const [i, start] of this.#starts.entries()) {
-      const rowKey = keyAt(start);
-      if (leaveOut.size > 0 && leaveOut.has(keyText(rowKey))) continue;
+      if (start > restAt) {
+        // A stream, and another move's pause, share this thread.
+        await nextTurn();
+        restAt = start + DIGEST_AT_ONCE_BYTES;
+      }
       const from = start - key.length;
+      const rowKey = keyAt(start);
       bytes.set(key, from);
       out.add(rowKey, hash("sha256", bytes.subarray(from, this.#starts[i + 1] ?? this.#at), "binary"));
     }

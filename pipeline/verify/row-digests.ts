@@ -28,6 +28,16 @@ export class RowDigests {
     return rows;
   }
 
+  /** The same in the same order, less these keys. */
+  without(keys: ReadonlySet<string>): RowDigests {
+    if (keys.size === 0) return this;
+    const kept = new RowDigests(this.rows);
+    for (let row = 0; row < this.rows; row++) {
+      if (!keys.has(this.keyTextAt(row))) kept.add(this.keyAt(row), this.digestTextAt(row));
+    }
+    return kept;
+  }
+
   get rows(): number {
     return this.#ends.length;
   }

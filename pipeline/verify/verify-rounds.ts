@@ -5,12 +5,13 @@ import type { KeyBytes } from "../entry.ts";
 import { DrayError, isDrayError } from "../errors.ts";
 import type { LaneCapture } from "../lane-capture.ts";
 import { type MarkedReadOptions, readBetweenMarks } from "../marked-read.ts";
-import type { ChunkBudget, ChunkRows } from "../source.ts";
+import type { ChunkBudget } from "../source.ts";
 import type { Throttle } from "../throttle.ts";
 import { waitFor } from "../wait.ts";
 import type { WindowScope } from "../window.ts";
 import type { VerifiedState } from "./verified-state.ts";
 import type { Span, VerifiedTable } from "./verified-table.ts";
+import { digested, type WindowRows } from "./window-body.ts";
 
 export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
   readonly state: VerifiedState;
@@ -180,7 +181,8 @@ export class VerifyRounds {
     const { stream, source, onProgress } = this.#options;
     const range = { table: table.id, after: span.after, upTo: span.upTo };
     const scope = { form: "range", ...range } as const;
-    await this.#window(capture, { purpose: "verify", scope }, () => stream.readRange(source, range, signal), signal);
+    const read = async () => await digested(await stream.readRange(source, range, signal));
+    await this.#window(capture, { purpose: "verify", scope }, read, signal);
     onProgress();
   }
 
@@ -188,7 +190,7 @@ export class VerifyRounds {
   async #window(
     capture: LaneCapture,
     opened: WindowScope & { readonly purpose: "verify" },
-    read: () => Promise<ChunkRows>,
+    read: () => Promise<WindowRows>,
     signal: AbortSignal,
   ): Promise<"compared" | "given up"> {
     const seq = await this.#append(capture, opened, read, signal);
@@ -200,7 +202,7 @@ export class VerifyRounds {
   async #append(
     capture: LaneCapture,
     opened: WindowScope & { readonly purpose: "verify" | "repair" },
-    read: () => Promise<ChunkRows>,
+    read: () => Promise<WindowRows>,
     signal: AbortSignal,
   ): Promise<number | null> {
     const { onRetry } = this.#options;

@@ -48,7 +48,7 @@ class MysqlReadView implements ReadView {
     // The hint is only a warning where the target's index has another name.
     const hint = `INDEX(t ${quoteIdentifier(table.spec.pagingIndex)})`;
     const text = await this.#read(table, hint, `WHERE ${where} ORDER BY ${order.join(", ")}`, signal);
-    return text.digest(key, new Set());
+    return await text.digest(key);
   }
 
   async readKeys(id: string, keys: readonly KeyBytes[], signal: AbortSignal): Promise<ReadonlyMap<string, Uint8Array>> {

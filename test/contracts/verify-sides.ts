@@ -96,7 +96,7 @@ export class VerifySides {
 
   async digestsAtSource(): Promise<Seen> {
     const rows = await this.#connector.readRange(this.#lane, { table: this.#id, ...WHOLE }, soon());
-    return seen(rows.digest(DIGEST_KEY, new Set()));
+    return seen(await rows.digest(DIGEST_KEY));
   }
 
   async digestsAtTarget(): Promise<Seen> {

@@ -10,7 +10,7 @@ const scope = { purpose: "copy", range: copied } as const;
 const rows: ChunkRows = {
   rows: 1,
   bytes: 1,
-  digest: () => new RowDigests(0),
+  digest: async () => new RowDigests(0),
   single: () => [],
   encode: () => ({ body: new Uint8Array(), rows: 1, headroomBytes: 0, release: () => {} }),
 };
