@@ -117,6 +117,7 @@ const tables = z.object({
           digests: z.object({ source: z.string(), target: z.string() }).nullable(),
           dirtyKeys: z.int(),
           differences: z.int(),
+          moreDiffer: z.boolean().optional().describe("Absent where the gate of an earlier version kept it"),
         }),
       ),
     }),

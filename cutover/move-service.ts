@@ -79,6 +79,8 @@ export type TableVerification = {
   /** Changed since they were compared last. */
   readonly dirtyKeys: number;
   readonly differences: number;
+  /** More rows differ than are kept by name, and `differences` counts. */
+  readonly moreDiffer: boolean;
   /** Ranges are still to be compared, for the first time or in the pass that was asked for last. */
   readonly passUnderWay: boolean;
 };

@@ -20,7 +20,14 @@ import type {
 import { DrayError } from "../../pipeline/errors.ts";
 import { plainEvidence } from "./plain-evidence.ts";
 
-const TABLE = { covered: true, rowsVerified: 3_000, dirtyKeys: 2, differences: 0, passUnderWay: false };
+const TABLE = {
+  covered: true,
+  rowsVerified: 3_000,
+  dirtyKeys: 2,
+  differences: 0,
+  moreDiffer: false,
+  passUnderWay: false,
+};
 const VERIFIED: VerificationStatus = {
   ...TABLE,
   coverage: 1,
