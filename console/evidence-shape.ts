@@ -122,6 +122,14 @@ const tables = z.object({
       ),
     }),
   ),
+  finished: z
+    .object({
+      atMs: z.number(),
+      by: z.string(),
+      tables: z.array(z.object({ table: z.string(), removed: z.int(), left: z.int() })),
+      leftRows: z.array(z.string()),
+    })
+    .nullable(),
 });
 
 const versions = z.object({
