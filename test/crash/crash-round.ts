@@ -136,9 +136,19 @@ async function goOn({ world, tenant, driver, route }: Driven): Promise<void> {
   } else {
     await compared(driver);
     await writeStray(world, tenant);
-    await driver.finish({ now: true, tenant });
+    await finishOnceOpen(driver, tenant);
   }
   await phase(driver, END[route]);
+}
+
+/** `dray finish`, again while it is refused, as an operator would: a busy moment may be in the way. */
+async function finishOnceOpen(driver: ChildDriver, tenant: string): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const { outcome, gate } = await driver.finish({ now: true, tenant });
+    if (outcome === "begun") return;
+    if (tries === 50) throw new Error(`finish is refused: ${JSON.stringify(gate)}`);
+    await sleep(100);
+  }
 }
 
 /** Behind the fence, as by somebody whom no fence keeps out; once, however often the way is begun again. */

@@ -100,7 +100,7 @@ describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
   test("while rows are removed at the source, cleanup.after-batch", async () => {
     const round = { world, tenant: `t${next++}`, place: "cleanup.after-batch", hit: 3, route: "finish" } as const;
     expect(await crashRound(round), "it was reached").toBe(true);
-  });
+  }, 600_000);
 
   test(`at random places, ${runs} times (SEED=${seed})`, async () => {
     const random = new Random(seed);
