@@ -138,7 +138,17 @@ ${table(["when", "table", "source", "target", "may differ by", "fits"], counted)
 ${table(
   ["when", "table", "rows", "place of the log", "digest of source, of target", "dirty", "differing", "covered"],
   compared,
-)}`;
+)}
+<h3>Removed at the source</h3>
+${removedSection(tables.finished)}`;
+}
+
+function removedSection(finished: Parts["tables"]["finished"]): Html {
+  if (finished === null) return html`<p class="none">Nothing: the move is not finished.</p>`;
+  const rows = finished.tables.map(({ table: name, removed, left }) => [name, removed, left]);
+  return html`<p>Finished at ${time(finished.atMs)}, asked for by <b>${finished.by}</b>. Rows that appeared behind the
+fence were left where they are${finished.leftRows.length === 0 ? "" : html`: ${finished.leftRows.join(", ")}`}.</p>
+${table(["table", "rows removed", "rows left"], rows)}`;
 }
 
 function verificationSection({ verification }: Parts): Html {

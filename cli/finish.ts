@@ -94,12 +94,17 @@ function ended(status: MoveStatus): CommandResult {
   const { finish } = status;
   const isDone = status.phase === "finished";
   const left = finish?.left ?? [];
+  const rowsLeft = Object.values(finish?.rowsLeft ?? {}).reduce((sum, each) => sum + each, 0);
   const lines = [
     `${status.move}: ${isDone ? "finished" : "not finished; nothing was removed"}`,
     ...(finish === null ? [] : [`  ${progressWords(finish)}`]),
     ...(left.length === 0
       ? []
-      : [`  ${left.length} rows appeared behind the fence and are left:`, ...left.map((row) => `    ${row}`)]),
+      : [
+          `  ${rowsLeft} rows appeared behind the fence and are left:`,
+          ...left.map((row) => `    ${row}`),
+          ...(rowsLeft > left.length ? [`    and ${rowsLeft - left.length} more`] : []),
+        ]),
     `  verification: ${status.verification}; rollback: ${status.rollback}`,
   ];
   return { lines, json: status, next: status.next, exitCode: isDone ? EXIT.done : EXIT.refused };

@@ -6,14 +6,14 @@ export function isUnderWay({ lanes }: VerificationReport): boolean {
   return lanes.some(({ passUnderWay, covered }) => passUnderWay || !covered);
 }
 
-export function verificationExit({ differences }: VerificationReport): ExitCode {
-  return differences.length > 0 ? EXIT.failed : EXIT.done;
+export function verificationExit({ lanes, differences }: VerificationReport): ExitCode {
+  return differences.length > 0 || lanes.some(({ moreDiffer }) => moreDiffer) ? EXIT.failed : EXIT.done;
 }
 
 export function verificationLines({ lanes, differences }: VerificationReport): string[] {
   return [
     ...lanes.flatMap((lane) => [
-      `  lane ${lane.lane}: ${(100 * lane.coverage).toFixed(lane.covered ? 0 : 1)}% verified, ${lane.dirtyKeys} dirty keys, ${lane.differences} differences`,
+      `  lane ${lane.lane}: ${(100 * lane.coverage).toFixed(lane.covered ? 0 : 1)}% verified, ${lane.dirtyKeys} dirty keys, ${lane.moreDiffer ? "more than " : ""}${lane.differences} differences`,
       ...lane.tables.map(
         ({ table, rowsVerified, covered, passUnderWay, dirtyKeys }) =>
           `    ${table}: ${rowsVerified} rows ${covered ? "verified" : "so far"}${passUnderWay ? ", being compared" : ""}, ${dirtyKeys} dirty keys`,

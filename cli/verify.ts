@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { ActionResult, VerificationReport } from "../cutover/move-service.ts";
-import { type CommandContext, command } from "./command.ts";
+import { type CommandContext, command, EXIT } from "./command.ts";
 import { moveArgument, movePath } from "./move-argument.ts";
 import { isUnderWay, verificationExit, verificationLines } from "./render-verification.ts";
 import { UsageError } from "./usage-error.ts";
@@ -34,7 +34,7 @@ export default command({
     const lines = [...(begun === null ? [] : [begun.done]), ...verificationLines(report)];
     const next = isUnderWay(report)
       ? [`dray verify ${move} --watch`]
-      : report.differences.length > 0
+      : verificationExit(report) !== EXIT.done
         ? [`dray verify ${move} --repair`, `dray verify ${move} --show-values`]
         : [`dray cutover ${move} --dry-run`];
     return { lines, json: report, next, exitCode: verificationExit(report) };

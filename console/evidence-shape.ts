@@ -117,10 +117,19 @@ const tables = z.object({
           digests: z.object({ source: z.string(), target: z.string() }).nullable(),
           dirtyKeys: z.int(),
           differences: z.int(),
+          moreDiffer: z.boolean().optional().describe("Absent where the gate of an earlier version kept it"),
         }),
       ),
     }),
   ),
+  finished: z
+    .object({
+      atMs: z.number(),
+      by: z.string(),
+      tables: z.array(z.object({ table: z.string(), removed: z.int(), left: z.int() })),
+      leftRows: z.array(z.string()),
+    })
+    .nullable(),
 });
 
 const versions = z.object({

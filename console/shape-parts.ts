@@ -21,6 +21,7 @@ const tableVerification = z.object({
   rowsCopied: z.number(),
   dirtyKeys: z.int(),
   differences: z.int(),
+  moreDiffer: z.boolean(),
   passUnderWay: z.boolean(),
 });
 export const verification = tableVerification.omit({ table: true, rowsCopied: true }).extend({

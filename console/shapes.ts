@@ -71,6 +71,7 @@ const finishStatus = z.object({
   stage: z.enum(["comparing", "removing", "dropping", "done", "refused"]),
   rowsRemoved: z.record(z.string(), z.int()),
   left: z.array(z.string()),
+  rowsLeft: z.record(z.string(), z.int()),
   reason: z.string().nullable(),
 });
 

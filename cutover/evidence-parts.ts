@@ -117,6 +117,15 @@ export type TablesPart = {
     readonly atMs: number;
     readonly tables: readonly ComparedTable[];
   }[];
+  /** What `dray finish` did at the source; null where it has not ended. */
+  readonly finished: {
+    readonly atMs: number;
+    readonly by: string;
+    /** Each table of which rows were removed, or appeared behind the fence and were left. */
+    readonly tables: readonly { readonly table: string; readonly removed: number; readonly left: number }[];
+    /** The first of those that were left, by table and key. */
+    readonly leftRows: readonly string[];
+  } | null;
 };
 
 export type PeoplePart = {

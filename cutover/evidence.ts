@@ -176,7 +176,26 @@ function tablesPart(
       })),
       ...(live.length === 0 ? [] : [{ when: "now", atMs: nowMs, tables: live }]),
     ],
+    finished: finishedPart(own),
   };
+}
+
+function finishedPart(own: readonly JournalEntry[]): TablesPart["finished"] {
+  const noted = own.findLast(({ event }) => event === "finished");
+  if (noted === undefined) return null;
+  const removed = countsOf(noted.facts["removed"]);
+  const left = countsOf(noted.facts["rowsLeft"]);
+  const tables = [...new Set([...Object.keys(removed), ...Object.keys(left)])].sort();
+  return {
+    atMs: noted.atMs,
+    by: noted.by,
+    tables: tables.map((table) => ({ table, removed: removed[table] ?? 0, left: left[table] ?? 0 })),
+    leftRows: listOf<string>(noted.facts["left"]),
+  };
+}
+
+function countsOf(value: unknown): Readonly<Record<string, number>> {
+  return (value ?? {}) as Readonly<Record<string, number>>;
 }
 
 function gateName(attempt: JournalledAttempt): string {

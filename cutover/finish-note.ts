@@ -12,13 +12,15 @@ export type FinishNote = {
   readonly removed: Readonly<Record<string, number>>;
   /** Found by the last comparison: rows of the source that the tenant's new home does not have. */
   readonly extra: readonly LeftRow[];
-  /** By table and key, once the removal is done. */
+  /** By table and key, once the removal is done; the first of them. */
   readonly left: readonly string[];
+  /** All of them, by table. */
+  readonly rowsLeft: Readonly<Record<string, number>>;
   readonly reason: string | null;
 };
 
 export function finishStatus(note: FinishNote | null): FinishStatus | null {
   if (note === null) return null;
-  const { stage, removed, left, reason } = note;
-  return { stage, rowsRemoved: removed, left, reason };
+  const { stage, removed, left, rowsLeft, reason } = note;
+  return { stage, rowsRemoved: removed, left, rowsLeft, reason };
 }

@@ -2,19 +2,20 @@ import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import type { KeyBytes } from "../pipeline/entry.ts";
 import { DrayError } from "../pipeline/errors.ts";
 import { keyText } from "../pipeline/key-text.ts";
-import type { RowsToSpare } from "../sinks/sink.ts";
+import { MOST_DIFFERENCES } from "../pipeline/verify/verified-table.ts";
 import type { FinishNote, LeftRow } from "./finish-note.ts";
 import { noteVerification } from "./kept-facts.ts";
 import type { Move } from "./move.ts";
 import { closeAlarms } from "./move-end.ts";
-import type { LaneNote, OpenLane } from "./move-lanes.ts";
-import { differing, extraRows, laneVerification } from "./verification.ts";
+import type { LaneNote, LaneRole, OpenLane } from "./move-lanes.ts";
+import { SourceWatch, type WatchedLane } from "./source-watch.ts";
+import { storesWithoutLane } from "./switch-parts.ts";
+import { differing, extraRows, laneVerification, overflowing } from "./verification.ts";
 
 const LOOK_MS = 100;
-/** The watch of the source must answer in this time before rows are locked, and while they are. */
-const READY_MS = 40;
-const CONFIRM_MS = 75;
 const SAVE_EVERY_MS = 1_000;
+/** More rows that stay are counted, and not named. */
+const MOST_NAMED = 1_000;
 
 /**
  * What `dray finish` has begun, from wherever it stands: the sides are compared once more, the lanes back are closed, the
@@ -37,16 +38,26 @@ async function progress(move: Move, change: Partial<FinishNote>): Promise<void> 
   await move.setDetails(({ finish }) => (finish === null ? {} : { finish: { ...finish, ...change } }));
 }
 
+/** For status alone: what is not kept, as on a full disk, holds nothing up. */
+function tell(move: Move, change: Partial<FinishNote>): void {
+  const { logger } = move.context;
+  progress(move, change).catch((error: unknown) => {
+    logger.warn({ move: move.name, error: reasonOf(error) }, "how far the finish is could not be kept");
+  });
+}
+
 /** False: they differ, or cannot be compared, and nothing was removed. Rows that only the source has are to be left. */
 async function compareOnceMore(move: Move, signal: AbortSignal): Promise<boolean> {
   const { accepted } = noteOf(move);
   const lanes = move.lanes.active;
+  const missing = missingLanes(move, "active");
+  if (missing !== null) return await refuse(move, reasonOf(missing));
   const problem = await compareAll(move, lanes, signal);
-  if (problem !== null && !accepted) {
-    await progress(move, { stage: "refused", reason: problem });
-    await move.advance("finish-refused", { reason: problem }, "server");
-    return false;
-  }
+  if (problem !== null && !accepted) return await refuse(move, problem);
+  // Rows that only the source has are left: nobody can answer for not knowing which they are.
+  const beyond = lanes.flatMap(overflowing);
+  if (beyond.length > 0)
+    return await refuse(move, `more than ${MOST_DIFFERENCES} rows differ between the sides: ${beyond.join(", ")}`);
   await move.context.probe("finish.after-compare");
   await noteVerification(move, noteOf(move).by);
   const extra = lanes.flatMap((lane) =>
@@ -66,6 +77,19 @@ async function compareOnceMore(move: Move, signal: AbortSignal): Promise<boolean
   return true;
 }
 
+async function refuse(move: Move, reason: string): Promise<false> {
+  await progress(move, { stage: "refused", reason });
+  await move.advance("finish-refused", { reason }, "server");
+  return false;
+}
+
+/** A store whose rows are neither compared nor watched would count as finished, with all its rows. */
+function missingLanes(move: Move, back: LaneRole): DrayError | null {
+  const without = [...storesWithoutLane(move, "reverse", back), ...storesWithoutLane(move, "forward", "watched")];
+  if (without.length === 0) return null;
+  return new DrayError("FINISH_WITHOUT_LANES", { move: move.name, stores: [...new Set(without)] });
+}
+
 async function compareAll(move: Move, lanes: readonly OpenLane[], signal: AbortSignal): Promise<string | null> {
   for (const { runtime } of lanes) runtime.verification.ask(null);
   for (;;) {
@@ -79,25 +103,35 @@ async function compareAll(move: Move, lanes: readonly OpenLane[], signal: AbortS
     await move.context.clock.sleep(LOOK_MS, signal);
   }
   const differences = lanes.reduce((sum, lane) => sum + differing(lane), 0);
-  return differences === 0 ? null : `${differences} rows differ between the sides; see \`dray verify ${move.name}\``;
+  const more = lanes.some((lane) => overflowing(lane).length > 0) ? "more than " : "";
+  return differences === 0
+    ? null
+    : `${more}${differences} rows differ between the sides; see \`dray verify ${move.name}\``;
 }
 
 async function removeSource(move: Move, signal: AbortSignal): Promise<void> {
   const { context } = move;
   const onRetry = (error: Error) => {
     context.logger.warn({ move: move.name, error: error.message }, "the removal of the source's rows is tried again");
-    void progress(move, { reason: `waiting: ${reasonOf(error)}` });
+    tell(move, { reason: `waiting: ${reasonOf(error)}` });
   };
+  const missing = missingLanes(move, "closed");
+  if (missing !== null) {
+    await progress(move, { reason: reasonOf(missing) });
+    throw missing;
+  }
   const lanes = move.lanes.with("closed");
   for (const { runtime, source, store } of lanes) {
     await runtime.stop("the move is finished");
     await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
   }
   await context.probe("finish.after-close");
-  const left: string[] = [];
+  const left: Left[] = [];
   for (const lane of lanes) left.push(...(await removeLane(move, lane, onRetry, signal)));
   await context.probe("finish.after-removal");
-  await progress(move, { stage: "dropping", left, reason: null });
+  const named = left.flatMap(({ table, keys }) => keys.map((key) => `${table} ${key}`)).slice(0, MOST_NAMED);
+  const rowsLeft = Object.fromEntries(left.map(({ table, rows }) => [table, rows]));
+  await progress(move, { stage: "dropping", left: named, rowsLeft, reason: null });
 }
 
 /** A lane back has the source as its target. */
@@ -106,77 +140,84 @@ function idAtSource({ source, store }: OpenLane, table: string): string {
   return covered === undefined ? table : store.pair.idAtTarget(covered);
 }
 
-/** The rows that stay, by table and key. */
+/** Of a table of the source: how many rows stay, and the first of their keys. */
+type Left = { readonly table: string; readonly rows: number; readonly keys: readonly string[] };
+
 async function removeLane(
   move: Move,
   lane: OpenLane,
   onRetry: (error: Error) => void,
   signal: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<readonly Left[]> {
   const { source, store } = lane;
   const { clock } = move.context;
   const idOf = (table: string) => idAtSource(lane, table);
-  const left = new Map<string, readonly string[]>();
+  const left = new Map<string, Left>();
   const removed: Record<string, number> = { ...noteOf(move).removed };
   let savedMs = clock.monotonicMs();
   const onBatch = (table: string, rows: number) => {
     removed[idOf(table)] = (removed[idOf(table)] ?? 0) + rows;
     if (clock.monotonicMs() - savedMs < SAVE_EVERY_MS) return;
     savedMs = clock.monotonicMs();
-    void progress(move, { removed: { ...removed }, reason: null });
+    tell(move, { removed: { ...removed }, reason: null });
   };
   const onLeft = (table: string, keys: readonly string[]) => {
     const name = (text: string) => store.pair.describeKey(source, { table, key: Buffer.from(text, "latin1") });
-    left.set(
-      table,
-      keys.map((text) => `${idOf(table)} ${name(text)}`),
-    );
+    if (keys.length === 0) return;
+    left.set(table, { table: idOf(table), rows: keys.length, keys: keys.slice(0, MOST_NAMED).map(name) });
   };
   const spare = spareOf(move, store.definition.name, idOf);
   await withBackoff(() => store.pair.removeRows(source, { onBatch, onLeft, spare }, signal), { signal, onRetry });
   await progress(move, { removed, reason: null });
-  return [...left.values()].flat();
+  return [...left.values()];
 }
 
 /** What was written at the source behind the fence: found by the last comparison, or seen by the watch until now. */
-function spareOf(move: Move, store: string, idOf: (table: string) => string): RowsToSpare {
-  const watched = move.lanes.with("watched").filter((lane) => lane.store.definition.name === store);
-  let of: object = {};
+function spareOf(move: Move, store: string, idOf: (table: string) => string): SourceWatch {
+  const { clock } = move.context;
+  const lanes = watchedLanes(move, store);
+  const names = new Set(lanes.map(({ lane }) => lane));
+  let version = -1;
   let byTable = new Map<string, Set<string>>();
   const known = () => {
-    const { strays, finish } = move.details;
-    if (of === strays) return byTable;
-    of = strays;
+    if (version === move.strayMemory.version) return byTable;
+    version = move.strayMemory.version;
     byTable = new Map();
-    const seen = strays.filter(({ lane }) => watched.some(({ source }) => source.lane === lane));
-    for (const { table, key } of [...seen, ...(finish?.extra ?? [])]) {
+    const seen = move.strayMemory.rows.filter(({ lane }) => names.has(lane));
+    for (const { table, key } of [...seen, ...noteOf(move).extra]) {
       const keys = byTable.get(table) ?? new Set<string>();
       byTable.set(table, keys.add(keyText(Buffer.from(key, "base64") as KeyBytes)));
     }
     return byTable;
   };
-  const echo = async (withinMs: number, signal: AbortSignal) => {
-    const within = AbortSignal.any([signal, AbortSignal.timeout(withinMs)]);
-    await Promise.all(watched.map(({ runtime }) => runtime.echo(within)));
-  };
-  const behind = (withinMs: number) => (error: unknown) => {
-    throw new DrayError("SOURCE_WATCH_BEHIND", { move: move.name, withinMs, error: reasonOf(error) });
-  };
-  return {
+  return new SourceWatch({
+    move: move.name,
+    lanes,
+    clock,
     known: (table) => known().get(idOf(table)) ?? new Set(),
-    ready: async (signal) => {
-      const { clock } = move.context;
-      const onRetry = () => {};
-      await withBackoff(() => echo(READY_MS, signal).catch(behind(READY_MS)), { signal, onRetry, maxMs: 500, clock });
-    },
-    confirm: (signal) => echo(CONFIRM_MS, signal).catch(behind(CONFIRM_MS)),
-  };
+    missedBy: () => [...names].find((lane) => !move.strayMemory.isWhole(lane)) ?? null,
+    onWaiting: (reason) => tell(move, { reason: reason === null ? null : `waiting: ${reason}` }),
+  });
+}
+
+function watchedLanes(move: Move, store: string): readonly WatchedLane[] {
+  return move.lanes
+    .with("watched")
+    .filter((lane) => lane.store.definition.name === store)
+    .map(({ source, runtime }) => ({
+      lane: source.lane,
+      echo: (signal) => runtime.echo(signal),
+      stopped: () => runtime.state().stopped.capture,
+      start: () => runtime.start(),
+    }));
 }
 
 async function dropAll(move: Move, signal: AbortSignal): Promise<void> {
   const { context } = move;
-  const onRetry = (error: Error) =>
+  const onRetry = (error: Error) => {
     context.logger.warn({ move: move.name, error: error.message }, "the move's traces are removed again");
+    tell(move, { reason: `waiting: ${reasonOf(error)}` });
+  };
   await closeAlarms(move, noteOf(move).by);
   await move.lanes.alone(async () => {
     await move.lanes.dropAll();
@@ -185,7 +226,7 @@ async function dropAll(move: Move, signal: AbortSignal): Promise<void> {
   await context.probe("finish.after-drop");
   for (const { definition, pair } of context.stores.forward)
     await withBackoff(() => pair.forget(move.name, definition.name, signal), { signal, onRetry });
-  const { removed, left, by } = noteOf(move);
-  await progress(move, { stage: "done" });
-  await move.advance("finished", { removed, left }, by);
+  const { removed, left, rowsLeft, by } = noteOf(move);
+  await progress(move, { stage: "done", reason: null });
+  await move.advance("finished", { removed, left, rowsLeft }, by);
 }

@@ -1,14 +1,23 @@
 import { DrayError } from "../pipeline/errors.ts";
+import { MOST_DIFFERENCES } from "../pipeline/verify/verified-table.ts";
 import { Conditions, closedConditions, connected, type Judged } from "./conditions.ts";
+import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
-import type { OpenLane } from "./move-lanes.ts";
+import type { LaneRole, OpenLane } from "./move-lanes.ts";
 import type { FinishRequest, FinishResult, GateCondition } from "./move-service.ts";
+import { MOST_READY_MS } from "./source-watch.ts";
 import { MOST_STRAYS } from "./strays.ts";
-import { differing } from "./verification.ts";
+import { storesWithoutLane } from "./switch-parts.ts";
+import { differing, overflowing } from "./verification.ts";
 
 const HOUR_MS = 3_600_000;
 /** A source that cannot be counted in this time is not counted. */
 const COUNT_TIMEOUT_MS = 60_000;
+
+/** The fastest of some: a busy moment is no reason not to begin. */
+const ECHOES = 5;
+const ECHO_TIMEOUT_MS = 10_000;
+const ECHO_LIMIT = `${MOST_READY_MS} ms`;
 
 const MOVED: ReadonlySet<string> = new Set(["routed", "resolved-to"]);
 
@@ -31,7 +40,7 @@ export async function beginFinish(
   if (closedConditions(gate).length > 0) return { outcome: "refused", gate, rows };
   if (request.dryRun) return { outcome: "would-run", gate, rows };
   const accepted = gate.filter(({ verdict }) => verdict === "accepted").map(({ name, value }) => `${name}: ${value}`);
-  const note = { by, stage: "comparing", removed: {}, extra: [], left: [], reason: null } as const;
+  const note = { by, stage: "comparing", removed: {}, extra: [], left: [], rowsLeft: {}, reason: null } as const;
   await move.advance("finish", { accepted, rows }, by, { finish: { ...note, accepted: request.acceptUnverified } });
   await move.context.probe("finish.begun");
   return { outcome: "begun", gate, rows };
@@ -49,15 +58,14 @@ async function conditions(
     acceptUnverified && judged.verdict === "no" ? { ...judged, verdict: "accepted" } : judged;
   await judge("retention", null, () => retention(move, now ? by : null));
   await judge("routing", null, () => routing(move, signal));
+  await judge("source watch", null, () => forEachStore(move, "forward", "watched"));
   for (const lane of move.lanes.with("watched"))
-    await judge(`${lane.source.lane} watched`, null, () => connected(lane.runtime));
-  if (move.details.rollback.kind === "unavailable") {
-    const value = `unavailable (${move.details.rollback.why.join("; ")}): the source's rows cannot be removed safely`;
-    await judge("lanes back", null, () => ({ verdict: "no", value, limit: null }));
-  }
+    await judge(`${lane.source.lane} watched`, ECHO_LIMIT, () => watched(lane, signal));
+  await judge("lanes back", null, () => lanesBack(move));
   for (const lane of move.lanes.active) {
     await judge(`${lane.source.lane} streaming`, null, () => orAccepted(connected(lane.runtime)));
     await judge(`${lane.source.lane} verification`, "0", () => orAccepted(known(lane)));
+    await judge(`${lane.source.lane} named differences`, String(MOST_DIFFERENCES), () => named(lane));
   }
   await judge("alarms", "0", () => alarms(move, acceptUnverified));
   await judge("stray writes", String(MOST_STRAYS - 1), () => strays(move));
@@ -77,6 +85,31 @@ async function retention(move: Move, hurriedBy: string | null): Promise<Judged> 
   return { verdict: "accepted", value: `${value}; now, by ${hurriedBy}`, limit: `${retentionHours} h` };
 }
 
+/** Where a store has none of them, nobody compares its rows, or sees who writes there meanwhile. */
+function forEachStore(move: Move, direction: Direction, role: LaneRole): Judged {
+  const without = storesWithoutLane(move, direction, role);
+  if (without.length === 0) return { verdict: "yes", value: "one lane for each store", limit: null };
+  return { verdict: "no", value: `no lane for ${without.join(", ")}`, limit: null };
+}
+
+function lanesBack(move: Move): Judged {
+  const { rollback } = move.details;
+  if (rollback.kind === "stream") return forEachStore(move, "reverse", "active");
+  const value = `unavailable (${rollback.why.join("; ")}): the source's rows cannot be removed safely`;
+  return { verdict: "no", value, limit: null };
+}
+
+/** A source that is too far away is told before anything begins: rows there would be locked too long. */
+async function watched({ runtime }: OpenLane, signal: AbortSignal): Promise<Judged> {
+  const judged = connected(runtime);
+  if (judged.verdict !== "yes") return judged;
+  const within = AbortSignal.any([signal, AbortSignal.timeout(ECHO_TIMEOUT_MS)]);
+  let fastestMs = Number.POSITIVE_INFINITY;
+  for (let echo = 0; echo < ECHOES; echo++) fastestMs = Math.min(fastestMs, await runtime.echo(within));
+  const value = `${judged.value}: a mark came back in ${fastestMs.toFixed(1)} ms`;
+  return { verdict: fastestMs <= MOST_READY_MS ? "yes" : "no", value, limit: ECHO_LIMIT };
+}
+
 /** Read back from where the application reads it. */
 async function routing(move: Move, signal: AbortSignal): Promise<Judged> {
   const { generation } = move.details.lives;
@@ -91,6 +124,14 @@ function known(lane: OpenLane): Judged {
   return { verdict: differences === 0 ? "yes" : "no", value, limit: "0" };
 }
 
+/** Nobody can answer for this: rows that only the source has are left, and must be known for it. */
+function named(lane: OpenLane): Judged {
+  const beyond = overflowing(lane);
+  const limit = String(MOST_DIFFERENCES);
+  if (beyond.length === 0) return { verdict: "yes", value: "all", limit };
+  return { verdict: "no", value: `more than ${limit} rows differ: ${beyond.join(", ")}`, limit };
+}
+
 async function alarms(move: Move, acceptUnverified: boolean): Promise<Judged> {
   const excused = new Set(["STRAY_WRITE", ...(acceptUnverified ? [move.details.problem?.code ?? ""] : [])]);
   const open = (await move.context.alarms.of(move.name)).filter(({ code }) => !excused.has(code));
@@ -99,7 +140,12 @@ async function alarms(move: Move, acceptUnverified: boolean): Promise<Judged> {
 }
 
 function strays(move: Move): Judged {
-  const rows = move.details.strays.length;
+  const { strays, straysMissed } = move.details;
+  const rows = strays.length;
+  if (straysMissed.length > 0) {
+    const value = `more than ${rows} rows, which are not all kept by name`;
+    return { verdict: "no", value, limit: String(MOST_STRAYS - 1) };
+  }
   const value = rows === 0 ? "none" : `${rows} rows, which stay where they are and are named`;
   return { verdict: rows < MOST_STRAYS ? "yes" : "no", value, limit: String(MOST_STRAYS - 1) };
 }

@@ -26,8 +26,14 @@ export async function judgeVerification(
   const differing = state.tables.flatMap((table) =>
     table.differences.map(({ key, kind }) => `${table.id} ${lane.describeKey(table.id, key)} ${kind}`),
   );
+  const overflowing = state.tables.filter(({ overflows }) => overflows).map(({ id }) => id);
+  if (overflowing.length > 0 && differing.length === 0) {
+    return { verdict: "no", value: `rows differ, and are not named yet: ${overflowing.join(", ")}`, limit };
+  }
   if (differing.length > 0) {
-    const more = differing.length > NAMED ? ` and ${differing.length - NAMED} more` : "";
+    const rest = differing.length > NAMED ? ` and ${differing.length - NAMED} more` : "";
+    const beyond = overflowing.length > 0 ? ", and more than are kept by name" : "";
+    const more = `${rest}${beyond}`;
     return { verdict: "no", value: `${differing.slice(0, NAMED).join("; ")}${more}`, limit };
   }
   const dirty = state.tables.reduce((sum, { dirtyKeys }) => sum + dirtyKeys, 0);

@@ -47,8 +47,10 @@ export type Learned = {
 export type LaneEvents = {
   /** As the move's details say now. */
   readonly notes: () => Readonly<Record<string, LaneNote>>;
-  /** Rows that were written behind a fence, before they are told; null: what the lane had told went its way after all. */
-  readonly keepStrays: (lane: LaneId, changes: readonly Change[] | null) => Promise<void>;
+  /** Rows that were written behind a fence, before they are told. */
+  readonly keepStrays: (lane: LaneId, changes: readonly Change[]) => Promise<void>;
+  /** What the lane had told as stray went its way after all. */
+  readonly onCarried: (lane: LaneId) => void;
   readonly onCopied: (lane: LaneId) => void;
   readonly onStopped: (lane: LaneId, half: Half, error: unknown) => void;
   /** Awaited before the stray's place is passed. */
@@ -237,10 +239,7 @@ export class MoveLanes {
         return open === undefined ? Promise.reject(loss.error) : this.#events.makeUpFor(open, loss, signal);
       },
       onStray: (stray) => this.#onStray(source, store, stray),
-      onCarried: () => {
-        void this.#events.keepStrays(lane, null);
-        void this.#context.alarms.clear(this.#context.journal.move.name, "STRAY_WRITE");
-      },
+      onCarried: () => this.#events.onCarried(lane),
       onStopped: (half, error) => {
         const code = isDrayError(error) ? error.code : "INTERNAL";
         this.#context.logger.error({ lane, half, code, error: reasonOf(error) }, `${half} of ${lane} has stopped`);

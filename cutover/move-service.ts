@@ -79,6 +79,8 @@ export type TableVerification = {
   /** Changed since they were compared last. */
   readonly dirtyKeys: number;
   readonly differences: number;
+  /** More rows differ than are kept by name, and `differences` counts. */
+  readonly moreDiffer: boolean;
   /** Ranges are still to be compared, for the first time or in the pass that was asked for last. */
   readonly passUnderWay: boolean;
 };
@@ -135,8 +137,10 @@ export type FinishStatus = {
   readonly stage: "comparing" | "removing" | "dropping" | "done" | "refused";
   /** Of the source, by its tables. */
   readonly rowsRemoved: Readonly<Record<string, number>>;
-  /** Rows that appeared behind the fence and stay, by table and key. */
+  /** Rows that appeared behind the fence and stay, by table and key; the first of them, where they are many. */
   readonly left: readonly string[];
+  /** All of them, by table. */
+  readonly rowsLeft: Readonly<Record<string, number>>;
   readonly reason: string | null;
 };
 

@@ -1,5 +1,5 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
-import type { LaneId } from "../pipeline/entry.ts";
+import type { Change, LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
@@ -20,7 +20,7 @@ import {
   recopyTable,
   resumeRecopies,
 } from "./recopy.ts";
-import { type StrayRow, straysWith } from "./strays.ts";
+import { StrayMemory, type Strays, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
 import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 
@@ -28,7 +28,7 @@ import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
 
 /** What the control store keeps of a move beside its phase. */
-export type MoveDetails = {
+export type MoveDetails = Strays & {
   /** Seqs that were passed over, by lane, until their tables are copied again (A8). */
   readonly skipped: readonly Skipped[];
   readonly recopying: readonly Recopying[];
@@ -49,8 +49,6 @@ export type MoveDetails = {
   readonly accepted: { readonly by: string; readonly what: string } | null;
   /** The highest generation of earlier moves of the same name; 0 where there was none. */
   readonly earlier: number;
-  /** Rows that were written at a side that the tenant had left; the first of them, where they are many. */
-  readonly strays: readonly StrayRow[];
   /** `dray finish`, as far as it is; null before it is asked for. */
   readonly finish: FinishNote | null;
   /** C6: what must stand in each target, whichever server is it by now; empty before the commit. */
@@ -90,6 +88,7 @@ const BLANK: MoveDetails = {
   accepted: null,
   earlier: 0,
   strays: [],
+  straysMissed: [],
   finish: null,
   targets: [],
 };
@@ -108,12 +107,19 @@ export class Move {
   #standbyFailures = 0;
   #strays = 0;
   readonly #targetWatch = new TargetWatch(this);
+  /** Rows that were written at a side that the tenant had left. */
+  readonly strayMemory: StrayMemory;
 
   constructor(context: MoveContext) {
     this.context = context;
+    this.strayMemory = new StrayMemory(this.details);
     this.lanes = new MoveLanes(context, {
       notes: () => this.details.lanes,
-      keepStrays: (lane, changes) => this.setDetails(({ strays }) => ({ strays: straysWith(strays, lane, changes) })),
+      keepStrays: (lane, changes) => this.#keepStrays(lane, changes),
+      onCarried: (lane) => {
+        this.strayMemory.saw(lane, null);
+        this.#inBackground(() => this.#noStrays(lane));
+      },
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
       onStray: (facts) => this.#noteStray(facts),
@@ -332,6 +338,19 @@ export class Move {
     await this.setDetails({ problem: { code, message: reasonOf(error), facts } });
     await this.context.alarms.raise(this.name, code, reasonOf(error), facts);
     if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
+  }
+
+  /** Known at once, and durable when it resolves. */
+  async #keepStrays(lane: LaneId, changes: readonly Change[]): Promise<void> {
+    this.strayMemory.saw(lane, changes);
+    await this.setDetails((now) => straysWith(now, lane, changes));
+  }
+
+  /** May be late, as on a full disk: what the lane has told since stands. */
+  async #noStrays(lane: LaneId): Promise<void> {
+    const isOver = () => !this.strayMemory.rows.some((stray) => stray.lane === lane);
+    await this.setDetails((now) => (isOver() ? straysWith(now, lane, null) : {}));
+    if (isOver()) await this.context.alarms.clear(this.name, "STRAY_WRITE");
   }
 
   /** The alarm tells the last one and how many there were; the journal which they were, as far as a person will read. */

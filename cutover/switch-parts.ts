@@ -5,7 +5,7 @@ import { CommitPoint, isCommitted, type Outcomes } from "./commit-point.ts";
 import { type Direction, destination, type Side } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { MoveStore } from "./move-context.ts";
-import type { OpenLane } from "./move-lanes.ts";
+import type { LaneRole, OpenLane } from "./move-lanes.ts";
 
 /*
  * What a switch is made of, the same in both directions (C8): its home is the side that the tenant lives on, its target
@@ -25,8 +25,9 @@ export function lanesOf(move: Move, direction: Direction): readonly OpenLane[] {
 }
 
 /** A switch carries every store, or nothing: the tenant must never arrive where some of its rows do not. */
-export function storesWithoutLane(move: Move, direction: Direction): readonly string[] {
-  const carried = move.lanes.active.filter((lane) => lane.direction === direction).map(({ store }) => store.definition);
+export function storesWithoutLane(move: Move, direction: Direction, role: LaneRole = "active"): readonly string[] {
+  const lanes = move.lanes.with(role).filter((lane) => lane.direction === direction);
+  const carried = lanes.map(({ store }) => store.definition);
   const names = new Set(carried.map(({ name }) => name));
   return move.context.stores[direction].map(({ definition }) => definition.name).filter((name) => !names.has(name));
 }

@@ -19,6 +19,7 @@ export function laneVerification({ runtime }: OpenLane): VerificationStatus {
     rowsVerified: sum(each, ({ rowsVerified }) => rowsVerified),
     dirtyKeys: sum(each, ({ dirtyKeys }) => dirtyKeys),
     differences: sum(each, ({ differences }) => differences),
+    moreDiffer: each.some(({ moreDiffer }) => moreDiffer),
     passUnderWay: each.some(({ passUnderWay }) => passUnderWay),
     rowsCompared: runtime.verification.rowsCompared,
     tables: each,
@@ -29,6 +30,11 @@ export function laneVerification({ runtime }: OpenLane): VerificationStatus {
 export function differing({ runtime }: OpenLane): number {
   const { tables } = runtime.verification.state;
   return sum(tables, ({ differences }) => differences.filter(({ kind }) => kind !== "extra").length);
+}
+
+/** Tables of which more rows differ than are kept by name: which they are, and of what kind, nobody knows. */
+export function overflowing({ runtime }: OpenLane): readonly string[] {
+  return runtime.verification.state.tables.filter(({ overflows }) => overflows).map(({ id }) => id);
 }
 
 /** Rows that only the lane's target has. */
@@ -52,7 +58,8 @@ function inWords(known: readonly VerificationStatus[]): string {
   const rows = sum(known, ({ rowsVerified }) => rowsVerified);
   const covered = known.every((each) => each.covered);
   const percent = covered ? 100 : Math.min(99, Math.floor(100 * Math.min(...known.map(({ coverage }) => coverage))));
-  return `${percent}% verified (${rows} rows), ${dirty} dirty keys, ${differences} differences`;
+  const more = known.some(({ moreDiffer }) => moreDiffer) ? "more than " : "";
+  return `${percent}% verified (${rows} rows), ${dirty} dirty keys, ${more}${differences} differences`;
 }
 
 /** Everything compared again from end to end; what was known stands until then. */
@@ -143,6 +150,7 @@ function tableVerification(table: VerifiedTable, rowsCopied: number): TableVerif
     rowsCopied,
     dirtyKeys: table.dirtyKeys,
     differences: table.differences.length,
+    moreDiffer: table.overflows,
     passUnderWay: table.isDue,
   };
 }

@@ -17,6 +17,8 @@ export type ComparedTable = {
   readonly digests: { readonly source: string; readonly target: string } | null;
   readonly dirtyKeys: number;
   readonly differences: number;
+  /** More rows differ than are kept by name, and `differences` counts. */
+  readonly moreDiffer: boolean;
 };
 
 /** Of lanes that have been compared, or can be. */
@@ -48,6 +50,7 @@ function comparedTable(lane: string, table: VerifiedTable, rowsCopied: number): 
       : null,
     dirtyKeys: table.dirtyKeys,
     differences: table.differences.length,
+    moreDiffer: table.overflows,
   };
 }
 

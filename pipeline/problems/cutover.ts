@@ -83,7 +83,17 @@ export const CUTOVER_PROBLEMS = {
   SOURCE_WATCH_BEHIND: {
     retry: "backoff",
     remedy:
-      "The source's binlog is not read in time to tell whether its rows were written behind the fence, so none is removed now. It is tried again; see the lag of the watched lane.",
+      "The source's binlog is not read in time to tell whether its rows were written behind the fence, so none is removed now. It is tried again, and a watched lane that has stopped is started again; see its lag and its problem in `dray status`.",
+  },
+  FINISH_WITHOUT_LANES: {
+    retry: "never",
+    remedy:
+      "Each store needs a lane that leads back, to be compared, and one that watches the source, to tell which rows were written there behind the fence. These have none, so none of their rows is removed; `dray status` lists the lanes.",
+  },
+  STRAYS_UNKNOWN: {
+    retry: "backoff",
+    remedy:
+      "More rows were written at the source behind the fence than are kept by name, so none is removed any more: what is left there stays. Close the way they took; they are in the source's binlog, and must be carried over by hand.",
   },
   STRAY_WRITE: {
     retry: "never",

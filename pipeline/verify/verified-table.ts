@@ -20,6 +20,8 @@ export type Span = { readonly after: Bound | null; readonly upTo: Bound | null }
 export type VerifiedRange = Span & {
   /** The seq it was compared at last; null: not since the table was copied, or no longer kept by key. */
   readonly seq: number | null;
+  /** More of its rows differed then than are kept by name: it differs until it is compared as a whole again. */
+  readonly overflows: boolean;
   readonly rows: number;
   /** Of the rows that were compared at `seq`; null where it was cut since, or not compared. */
   readonly digest: RangeDigest | null;
@@ -51,7 +53,7 @@ export type TableState = {
 /** V2: beyond so many dirty keys of a table a range falls back to being compared as a whole. */
 export const DIRTY_CAP = 100_000;
 const FALL_BACK_TO = 0.8;
-/** So many differences of a table are kept by name. A range with more counts as not verified until it is compared again. */
+/** So many differences of a table are kept by name. A range with more differs until it is compared again. */
 export const MOST_DIFFERENCES = 10_000;
 
 /**
@@ -105,6 +107,10 @@ export class VerifiedTable {
   /** Every range has been compared since the table was copied. */
   get isCovered(): boolean {
     return this.#ranges.every(({ seq }) => seq !== null);
+  }
+  /** More rows differ than `differences` names. */
+  get overflows(): boolean {
+    return this.#ranges.some(({ overflows }) => overflows);
   }
   /** Ranges are still to be compared, or differences by their key. */
   get isDue(): boolean {
@@ -195,7 +201,11 @@ export class VerifiedTable {
     if (range === undefined || range.trackedFrom === null || range.trackedFrom > compared.seq) return;
     const { seq, rows, digest, keys, found, asked, nowMs } = compared;
     this.#latest = Math.max(this.#latest, seq);
-    this.#ranges[place] = { ...range, seq, rows, digest, due: asked === this.#asked ? false : range.due };
+    this.#ranges[place] = {
+      ...range,
+      ...{ seq, rows, digest, overflows: false },
+      due: asked === this.#asked ? false : range.due,
+    };
     const differing = new Set(found.map(({ key }) => keyText(key)));
     if (this.#dirty.size > 0 || this.#differences.size > 0) {
       for (const key of keys) if (!differing.has(key)) this.#clear(key, seq);
@@ -209,7 +219,7 @@ export class VerifiedTable {
     for (const { key, kind } of found) {
       const text = keyText(key);
       if (this.#differences.size >= this.#most && !this.#differences.has(text)) {
-        this.#ranges[place] = { ...(this.#ranges[place] as Range), seq: null };
+        this.#ranges[place] = { ...(this.#ranges[place] as Range), overflows: true };
         break;
       }
       this.#makeDirty(text, seq);
@@ -245,7 +255,7 @@ export class VerifiedTable {
     return {
       table: this.id,
       pass: this.#pass,
-      ranges: this.#ranges.map(({ after, upTo, seq, rows, digest, due }) => ({ after, upTo, seq, rows, digest, due })),
+      ranges: this.#ranges.map(({ trackedFrom, endText, ...kept }) => kept),
       dirty: [...this.#dirty].map(([key, seq]) => [Buffer.from(key, "latin1"), seq] as const),
       differences: this.differences,
     };
@@ -256,8 +266,9 @@ export class VerifiedTable {
     this.#pass = state.pass;
     this.#ranges = state.ranges.map((range) => ({
       ...range,
-      // Kept by an earlier version, it has none.
+      // Kept by an earlier version, it has neither.
       digest: range.digest ?? null,
+      overflows: range.overflows ?? false,
       due: range.due || range.seq === null || this.#asked > 0,
       trackedFrom: range.seq,
       endText: this.#endText(range.upTo),
@@ -269,8 +280,14 @@ export class VerifiedTable {
   }
 
   #clear(key: string, seq: number): void {
-    if ((this.#differences.get(key)?.seq ?? 0) <= seq) this.#differences.delete(key);
+    if ((this.#differences.get(key)?.seq ?? 0) <= seq && this.#differences.delete(key)) this.#nameMore();
     if ((this.#dirty.get(key) ?? Number.POSITIVE_INFINITY) <= seq) this.#dirty.delete(key);
+  }
+
+  /** Where there is room for names again, as behind a repair, what could not be named is looked for. */
+  #nameMore(): void {
+    if (this.#differences.size >= this.#most / 2 || !this.overflows) return;
+    this.#ranges = this.#ranges.map((range) => (range.overflows ? { ...range, due: true } : range));
   }
 
   #makeDirty(key: string, seq: number): void {
@@ -336,7 +353,7 @@ export class VerifiedTable {
   #fallBack(place: number): void {
     const range = this.#ranges[place];
     if (range === undefined) return;
-    const fallen: Range = { ...range, seq: null, digest: null, due: true, trackedFrom: null };
+    const fallen: Range = { ...range, seq: null, overflows: false, digest: null, due: true, trackedFrom: null };
     if (this.#ordered) {
       for (const key of this.#dirty.keys()) if (this.#rangeOf(key) === range) this.#dirty.delete(key);
     }
@@ -349,7 +366,8 @@ export class VerifiedTable {
 }
 
 function blank(): Range {
-  return { after: null, upTo: null, seq: null, rows: 0, digest: null, due: true, trackedFrom: null, endText: null };
+  const kept = { after: null, upTo: null, seq: null, overflows: false, rows: 0, digest: null, due: true };
+  return { ...kept, trackedFrom: null, endText: null };
 }
 
 function isBelow(one: string | null, other: string | null): boolean {

@@ -70,7 +70,7 @@ const SWITCH_PLACES = PROBES.filter((place) => place.startsWith("cutover.") && R
 describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
   const { seed, runs } = plannedRuns(RANDOM_ROUNDS);
   // Rounds whose place is not reached do not count, and need tenants too.
-  const count = PROBES.length + SWITCH_PLACES.length + 3 * runs;
+  const count = PROBES.length + SWITCH_PLACES.length + 1 + 3 * runs;
   let world: World;
   let next = 0;
   const rolledBack: string[] = [];
@@ -96,6 +96,11 @@ describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
       expect(await crashRound({ world, tenant, place, hit: 2, route: "rollback" }), `${place} was reached`).toBe(true);
     });
   });
+
+  test("while rows are removed at the source, cleanup.after-batch", async () => {
+    const round = { world, tenant: `t${next++}`, place: "cleanup.after-batch", hit: 3, route: "finish" } as const;
+    expect(await crashRound(round), "it was reached").toBe(true);
+  }, 600_000);
 
   test(`at random places, ${runs} times (SEED=${seed})`, async () => {
     const random = new Random(seed);

@@ -15,12 +15,14 @@ const act = fc.record({ kind: fc.constantFrom(...KINDS), a: fc.nat(10_000), b: f
 
 describe("V2: whatever happens in whatever order, no change of a compared key goes unnoticed", () => {
   test.each([
-    ["keys with an order", true],
-    ["keys without one", false],
-  ])("%s", (_name, ordered) => {
+    ["keys with an order", true, 100],
+    ["keys without one", false, 100],
+    ["keys with an order, and more differences than are kept by name", true, 3],
+    ["keys without one, and more differences than are kept by name", false, 3],
+  ])("%s", (_name, ordered, mostDifferences) => {
     fc.assert(
       fc.property(fc.array(act, { maxLength: 60, size: "max" }), (acts) => {
-        const model = new VerifiedModel(ordered);
+        const model = new VerifiedModel(ordered, mostDifferences);
         for (const [i, each] of acts.entries()) {
           model.act(each);
           expect(model.problems(), `behind step ${i}, ${each.kind}`).toEqual([]);

@@ -20,7 +20,14 @@ import type {
 import { DrayError } from "../../pipeline/errors.ts";
 import { plainEvidence } from "./plain-evidence.ts";
 
-const TABLE = { covered: true, rowsVerified: 3_000, dirtyKeys: 2, differences: 0, passUnderWay: false };
+const TABLE = {
+  covered: true,
+  rowsVerified: 3_000,
+  dirtyKeys: 2,
+  differences: 0,
+  moreDiffer: false,
+  passUnderWay: false,
+};
 const VERIFIED: VerificationStatus = {
   ...TABLE,
   coverage: 1,
@@ -154,7 +161,8 @@ export class MemoryService implements MoveService {
     const gate = [{ name: "retention", verdict: "yes" as const, value: "200.0 h since the cutover", limit: "168 h" }];
     const rows = { "shop.users": 3_000 };
     if (request.dryRun) return { outcome: "would-run", gate, rows, status: await this.status(move) };
-    const done = { stage: "done" as const, rowsRemoved: rows, left: ["shop.users id=7"], reason: null };
+    const left = { left: ["shop.users id=7"], rowsLeft: { "shop.users": 1 } };
+    const done = { stage: "done" as const, rowsRemoved: rows, ...left, reason: null };
     this.moves.set(move, { ...(await this.status(move)), phase: "finished", finish: done });
     return { outcome: "begun", gate, rows, status: await this.status(move) };
   }

@@ -71,7 +71,10 @@ export function plainEvidence({ journal, ...move }: PlainMove): Evidence {
         counted: [
           { when: "gate", atMs: 0, tables: [{ ...table, source: 3, target: 3, least: 0, most: 0, fits: "yes" }] },
         ],
-        compared: [{ when: "now", atMs: 0, tables: [{ ...table, ...compared, digests, differences: 0 }] }],
+        compared: [
+          { when: "now", atMs: 0, tables: [{ ...table, ...compared, digests, differences: 0, moreDiffer: false }] },
+        ],
+        finished: null,
       },
       people: { consents: [], did: [{ ...noted, event: "create", facts: {} }] },
       versions: {

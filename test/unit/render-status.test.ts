@@ -39,7 +39,7 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
     waiting: [],
     verification: {
       ...{ covered: false, coverage: 0, rowsVerified: 0, rowsCompared: 0, dirtyKeys: 0, differences: 0 },
-      ...{ passUnderWay: true, tables: [] },
+      ...{ moreDiffer: false, passUnderWay: true, tables: [] },
     },
     problem: null,
   };

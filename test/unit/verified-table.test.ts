@@ -71,19 +71,28 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.oldestDirty(9)).toEqual([key(4), key(3)]);
   });
 
-  test("of many differences the first are kept, and their range counts as not verified until all are gone", () => {
+  test("of many differences the first are kept, and their range differs, compared, until all are gone", () => {
     const table = new VerifiedTable({ id: "t", ordered: true, pass: 0, mostDifferences: 3 });
     const all = { after: null, upTo: null };
     const lost = (n: number) => ({ key: key(n), kind: "missing" as const, source: null, target: null });
     table.began(all, 5, []);
     table.comparedRange(all, { ...NONE, seq: 5, keys: [], found: [1, 2, 3, 4, 5].map(lost) });
     expect(table.differences.map((each) => each.key)).toEqual([key(1), key(2), key(3)]);
-    expect([table.dirtyKeys, table.isCovered]).toEqual([3, false]);
+    expect([table.dirtyKeys, table.isCovered, table.overflows]).toEqual([3, true, true]);
+    // Nothing of it is under way once the named ones were compared by their key.
+    for (const n of [1, 2, 3]) table.comparedKey(key(n), 6, { kind: "missing", columns: [], foundAtMs: 0 });
+    expect([table.isDue, table.overflows]).toEqual([false, true]);
+    const other = new VerifiedTable({ id: "t", ordered: true, pass: 0, mostDifferences: 3 });
+    other.restore(table.state());
+    expect([other.isCovered, other.isDue, other.overflows]).toEqual([true, false, true]);
+    // As a row is put right by hand: there is room for names again.
+    for (const n of [1, 2]) other.comparedKey(key(n), 7, null);
+    expect([other.isDue, other.overflows]).toEqual([true, true]);
     // As a repair does.
     table.forget(table.spanOf(key(1)));
     table.began(all, 9, []);
     table.comparedRange(all, { ...NONE, seq: 9, keys: [1, 2, 3, 4, 5].map(text) });
-    expect([table.differences, table.isCovered]).toEqual([[], true]);
+    expect([table.differences, table.isCovered, table.overflows]).toEqual([[], true, false]);
   });
 
   test("a comparison by key clears what changed before it, not behind it", () => {

@@ -237,6 +237,39 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
     expect(proven?.proof.known).toMatchObject([{ s1: expect.any(Number), s2: expect.any(Number) }]);
   });
 
+  test("a finished move: what was removed at the source, and what appeared behind the fence and was left", async () => {
+    await driver.start("acme");
+    await phase(driver, "streaming");
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await phase(driver, "watching");
+    const orders = `${world.schema}.orders`;
+    const [, columns] = await world.admin.a.query(`SELECT * FROM ${orders} LIMIT 0`);
+    const names = (columns as readonly { readonly name: string }[]).map(({ name }) => `\`${name}\``);
+    const values = names.map((name) => (name === "`id`" ? "900001" : name === "`note`" ? `'${VALUE}'` : name));
+    await world.admin.a.query(
+      `INSERT INTO ${orders} (${names.join(", ")}) SELECT ${values.join(", ")} FROM ${orders} WHERE tenant_id = 'acme' LIMIT 1`,
+    );
+    await compared(driver);
+    expect(await driver.finish({ now: true, tenant: "acme" })).toMatchObject({ outcome: "begun" });
+    await phase(driver, "finished");
+    const out = join(folder, "finished");
+    expect(await dray("evidence", "it", "--out", out)).toMatchObject({ code: 0 });
+    expect(wrongFiles(out)).toEqual([]);
+    const { finished, compared: kept } = part(out, "tables", "tables.json");
+    expect(finished).toMatchObject({ by: "test", leftRows: [`${orders} id=900001`] });
+    expect(finished?.tables.find(({ table }) => table === orders)).toEqual({ table: orders, removed: 100, left: 1 });
+    expect(finished?.tables).toHaveLength(5);
+    expect(kept.at(-1)?.when).toContain("before the lanes went (finishing)");
+    expect(part(out, "manifest", "manifest.json")).toMatchObject({ phase: "finished", lives: { side: "to" } });
+    expect(part(out, "cutovers", "cutovers.json")).toMatchObject([{ outcome: "committed" }]);
+    expect(part(out, "fenceProof", "fence-proof.json").openAlarms).toEqual([]);
+    expect(part(out, "people", "people.json").did).toContainEqual(expect.objectContaining({ event: "finish" }));
+    const page = textOf(out, "evidence.html");
+    expect(page).toContain("Removed at the source");
+    expect(page).toContain(`${orders} id=900001`);
+    for (const file of readdirSync(out)) expect(textOf(out, file).includes(VALUE), file).toBe(false);
+  });
+
   test("a move that has hardly begun has its folder too, and one that holds anything is left alone", async () => {
     await driver.start("acme");
     const out = join(folder, "taken");

@@ -40,4 +40,16 @@ describeWithMysql("the sampler of lock waits", ({ a }) => {
       for (const connection of [ours, theirs, bystander]) connection.destroy();
     }
   });
+
+  test("A6: one that was held up for most of the time says that it was blind", async () => {
+    const watch = new LockWaits("nobody");
+    await watch.start(a);
+    await sleep(300);
+    const held = new Int32Array(new SharedArrayBuffer(4));
+    for (let n = 0; n < 10; n++) {
+      Atomics.wait(held, 0, 0, 200);
+      await sleep(20);
+    }
+    expect((await watch.stop()).sighted).toBeLessThan(0.5);
+  });
 });

@@ -30,12 +30,23 @@ function threads(condition: string): string {
             WHERE ${condition} GROUP BY t.THREAD_ID)`;
 }
 
+export type Watched = {
+  /** Waits over the limit, by what they waited for. */
+  readonly long: readonly string[];
+  /** How often was looked, soon enough after the time before. */
+  readonly samples: number;
+  /** The share of the time, from 0 to 1, in which a long wait could not have been missed. */
+  readonly sighted: number;
+};
+
 /** Watches one server until stopped. */
 export class LockWaits {
   readonly #sql: string;
   readonly #seen = new Map<string, { readonly sinceMs: number; lastMs: number; readonly role: string }>();
   readonly #long = new Set<string>();
   #samples = 0;
+  #sightedMs = 0;
+  #blindMs = 0;
   #stopping = false;
   #running: Promise<void> = Promise.resolve();
 
@@ -51,11 +62,12 @@ export class LockWaits {
     this.#running = this.#run(connection).finally(() => connection.destroy());
   }
 
-  /** Waits over the limit, by what they waited for; and how often was looked. */
-  async stop(): Promise<{ readonly long: readonly string[]; readonly samples: number }> {
+  /** Whoever expects no long wait must expect that it was looked for. */
+  async stop(): Promise<Watched> {
     this.#stopping = true;
     await this.#running;
-    return { long: [...this.#long], samples: this.#samples };
+    const wholeMs = this.#sightedMs + this.#blindMs;
+    return { long: [...this.#long], samples: this.#samples, sighted: wholeMs === 0 ? 0 : this.#sightedMs / wholeMs };
   }
 
   async #run(connection: Connection): Promise<void> {
@@ -64,8 +76,12 @@ export class LockWaits {
       const [rows] = await connection.query<RowDataPacket[]>(this.#sql);
       const nowMs = performance.now();
       const wasBlind = nowMs - beforeMs > BLIND_MS;
+      if (wasBlind) this.#blindMs += nowMs - beforeMs;
+      else {
+        this.#sightedMs += nowMs - beforeMs;
+        this.#samples++;
+      }
       beforeMs = nowMs;
-      this.#samples++;
       const now = new Set(rows.map((row) => String(row["wait_id"])));
       for (const id of [...this.#seen.keys()]) if (wasBlind || !now.has(id)) this.#seen.delete(id);
       for (const row of rows) {
