@@ -115,7 +115,7 @@ export async function resolveOwner(move: Move, owner: Side, by: string, signal: 
   const onRetry = (error: Error) => warn(move, "a fence", error);
   if (owner === destination(direction)) {
     if (lives.side !== owner) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    await move.setDetails({ targets: acknowledgedIn(sides.rows) });
+    await move.setDetails({ targets: acknowledgedIn(sides.rows, lives.generation) });
     const left = lanesOf(move, direction);
     await switchLanes(move, { direction, generation: lives.generation, marks: marksIn(sides.rows, lives.generation) });
     for (const { runtime } of left) {
