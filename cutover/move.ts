@@ -22,10 +22,14 @@ import {
 } from "./recopy.ts";
 import { type StrayRow, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
+import { leadsAway, type Unrouted, unrouted } from "./unrouted.ts";
 import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
+
+/** An error that needs a person. */
+export type MoveProblem = { readonly code: string; readonly message: string; readonly facts: JsonObject };
 
 /** What the control store keeps of a move beside its phase. */
 export type MoveDetails = {
@@ -36,7 +40,9 @@ export type MoveDetails = {
   /** The generation of the lanes that are to copy everything again; null once they are there. */
   readonly recopyingAll: number | null;
   /** The error that needs a person; null where nobody is needed. */
-  readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
+  readonly problem: MoveProblem | null;
+  /** Committed, and no route has answered; null where nothing is left to route. */
+  readonly unrouted: Unrouted | null;
   /** The cutover as it ended, for status. */
   readonly attempt: AttemptNote | null;
   /** By lane; one that is not named is active. */
@@ -83,6 +89,7 @@ const BLANK: MoveDetails = {
   recopied: [],
   recopyingAll: null,
   problem: null,
+  unrouted: null,
   attempt: null,
   lanes: {},
   lives: { side: "from", generation: 0 },
@@ -149,6 +156,7 @@ export class Move {
 
   /** Journalled before anything is done because of it (K1); a change of the details stands with it, or neither does. */
   async advance(event: PhaseEvent, facts: JsonObject, by: string, change?: Partial<MoveDetails>): Promise<void> {
+    this.#requireRouted(event);
     await this.#inOrder(() => {
       const details = change === undefined ? undefined : { ...this.details, ...change };
       return this.context.journal.advance(event, facts, by, details as unknown as JsonObject | undefined);
@@ -185,11 +193,22 @@ export class Move {
     }
   }
 
-  /** ILLEGAL_STEP, naming what is allowed, before anything is touched. */
+  allows(event: PhaseEvent): boolean {
+    return allowed(this.phase).includes(event) && !leadsAway(this, event);
+  }
+
+  /** ILLEGAL_STEP, naming what is allowed, or ROUTING_OPEN, before anything is touched. */
   require(event: PhaseEvent): void {
     const now = allowed(this.phase);
     if (!now.includes(event))
       throw new DrayError("ILLEGAL_STEP", { move: this.name, phase: this.phase, event, allowed: now });
+    this.#requireRouted(event);
+  }
+
+  #requireRouted(event: PhaseEvent): void {
+    if (!leadsAway(this, event)) return;
+    const { generation } = unrouted(this) as Unrouted;
+    throw new DrayError("ROUTING_OPEN", { move: this.name, generation, event });
   }
 
   /** Resolves at the next change of phase or details. */
@@ -329,9 +348,12 @@ export class Move {
   async failed(error: unknown): Promise<void> {
     const code = isDrayError(error) ? error.code : "INTERNAL";
     const facts = isDrayError(error) ? (error.facts as JsonObject) : {};
-    await this.setDetails({ problem: { code, message: reasonOf(error), facts } });
+    const problem = { code, message: reasonOf(error), facts };
+    const open = unrouted(this);
+    // Who does not see the routing there takes other ways on, and the tenant stays fenced.
+    await this.setDetails(open === null ? { problem } : { unrouted: { ...open, beside: problem } });
     await this.context.alarms.raise(this.name, code, reasonOf(error), facts);
-    if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
+    if (this.allows("fail")) await this.advance("fail", { code }, "server");
   }
 
   /** The alarm tells the last one and how many there were; the journal which they were, as far as a person will read. */

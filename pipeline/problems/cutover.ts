@@ -27,6 +27,11 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "Read the routing by hand, then `dray resolve MOVE --owner from|to`, or `dray retry MOVE` to call it again.",
   },
+  ROUTING_OPEN: {
+    retry: "never",
+    remedy:
+      "An attempt is committed and not known to be routed: `dray retry MOVE` makes the routing calls again, or read the routing by hand and `dray resolve MOVE --owner from|to`. What else is wrong waits for that.",
+  },
   ADAPTER_SILENT: { retry: "backoff", remedy: "Bring the adapter back; `dray adapter test` shows what it answers." },
   PAUSE_TOO_LONG: {
     retry: "never",
