@@ -1,5 +1,4 @@
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
-import type { LaneId } from "../pipeline/entry.ts";
 import { DrayError, type ErrorCode, isDrayError } from "../pipeline/errors.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
 import type { DecidedIn } from "./commit-point.ts";
@@ -20,6 +19,7 @@ import {
   recopyTable,
   resumeRecopies,
 } from "./recopy.ts";
+import { StoppedLanes } from "./stopped-lanes.ts";
 import { type StrayRow, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
 import { leadsAway, type Unrouted, unrouted } from "./unrouted.ts";
@@ -78,8 +78,6 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const STAND_BY_AGAIN_MS = 500;
-const STAND_BY_AGAIN_MOST_MS = 60_000;
 /** By this process: an application that goes on writing to the wrong side must not fill the control store. */
 const STRAYS_NOTED = 100;
 
@@ -112,9 +110,9 @@ export class Move {
   #steps: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
-  #standbyFailures = 0;
   #strays = 0;
   readonly #targetWatch = new TargetWatch(this);
+  readonly #stopped = new StoppedLanes(this);
 
   constructor(context: MoveContext) {
     this.context = context;
@@ -122,7 +120,7 @@ export class Move {
       notes: () => this.details.lanes,
       keepStrays: (lane, changes) => this.setDetails(({ strays }) => ({ strays: straysWith(strays, lane, changes) })),
       onCopied: () => this.#inBackground(() => this.#copied()),
-      onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
+      onStopped: (lane) => this.#inBackground(() => this.#stopped.stopped(lane)),
       onStray: (facts) => this.#noteStray(facts),
       makeUpFor: (lane, loss, signal) => makeUpFor(this, lane, loss, signal),
     });
@@ -293,13 +291,9 @@ export class Move {
     for (const { pair } of Object.values(this.context.stores).flat()) await pair.close();
   }
 
-  /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
+  /** After an attempt: what stopped meanwhile is told now. */
   async settle(): Promise<void> {
-    for (const runtime of this.lanes.runtimes) {
-      const { stopped } = runtime.state();
-      const error = stopped.capture ?? stopped.apply;
-      if (error !== undefined) await this.failed(error);
-    }
+    await this.#stopped.settle();
   }
 
   async stop(): Promise<void> {
@@ -331,17 +325,6 @@ export class Move {
     this.standBy();
     const skipped = this.details.skipped.filter(({ tables }) => tables.length > 0);
     if (skipped.length < this.details.skipped.length) await this.setDetails({ skipped });
-  }
-
-  /** A lane that was dropped meanwhile, as by a recopy, fails nobody. */
-  async #laneFailed(lane: LaneId, error: unknown): Promise<void> {
-    const failed = this.lanes.all.find(({ source }) => source.lane === lane);
-    if (failed === undefined) return;
-    if (this.lanes.roleOf(failed) !== "standby") return await this.failed(error);
-    // It has nothing to lose: another one takes its place, and until then the gate says why there is no way back.
-    const waitMs = Math.min(STAND_BY_AGAIN_MS * 2 ** this.#standbyFailures++, STAND_BY_AGAIN_MOST_MS);
-    await this.context.clock.sleep(waitMs, this.#life.signal);
-    await standByAgain(this, this.#life.signal);
   }
 
   /** It needs a person. */

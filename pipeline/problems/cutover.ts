@@ -85,6 +85,11 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "No lane carries these stores this way, so the tenant would arrive without what it wrote. Nothing has happened; `dray status` says why there is none.",
   },
+  WAY_BACK_LOST: {
+    retry: "never",
+    remedy:
+      "The attempt was aborted and unfenced, for what the tenant writes at its new home could not be brought back. Mend what stopped the lane that is named; another one takes its place, and the gate says when it is there.",
+  },
   SOURCE_WATCH_BEHIND: {
     retry: "backoff",
     remedy:
