@@ -80,14 +80,37 @@ export async function repairDifferences(
     for (const table of lane.runtime.verification.state.tables) {
       const keys = table.differences.map(({ key }) => key);
       if (keys.length === 0) continue;
+      // What was known of it before would let the repair wait for a capture that nobody starts again.
+      if ("capture" in lane.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table: table.id });
       await move.note("verify-repair", { table: table.id, differences: keys.length }, by);
-      if (await lane.runtime.meetsStaleRows(table.id, signal)) {
+      const how = await inTime(move, table.id, signal, async (within) => {
+        if (await lane.runtime.meetsStaleRows(table.id, within)) return "as a whole";
+        return await lane.runtime.verification.repair(table.id, keys, within);
+      });
+      if (how === "as a whole") {
         await recopyTable(move, table.id, by, signal);
         tables.push(table.id);
-      } else ranges += await lane.runtime.verification.repair(table.id, keys, signal);
+      } else ranges += how;
     }
   }
   return { ranges, tables };
+}
+
+/** Whoever asks holds the move: nothing else can be done about what it waits for before this has ended. */
+async function inTime<T>(
+  move: Move,
+  table: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { repairPatienceMs } = move.context.settings;
+  const patience = AbortSignal.timeout(repairPatienceMs);
+  try {
+    return await work(AbortSignal.any([signal, patience]));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw patience.aborted ? new DrayError("REPAIR_WAITS", { table, waitedMs: repairPatienceMs }, error) : error;
+  }
 }
 
 /** With values the rows are compared anew, so that both sides are of one place of the log. */
