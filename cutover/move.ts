@@ -119,6 +119,7 @@ export class Move {
     this.lanes = new MoveLanes(context, {
       notes: () => this.details.lanes,
       keepStrays: (lane, changes) => this.setDetails(({ strays }) => ({ strays: straysWith(strays, lane, changes) })),
+      strays: () => this.details.strays,
       onCopied: () => this.#inBackground(() => this.#copied()),
       onStopped: (lane) => this.#inBackground(() => this.#stopped.stopped(lane)),
       onStray: (facts) => this.#noteStray(facts),

@@ -97,6 +97,6 @@ export const CUTOVER_PROBLEMS = {
   },
   STRAY_WRITE: {
     retry: "never",
-    remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
+    remedy: "A side that the tenant has left took a write of it: carry it over by hand, and close the way it took.",
   },
 } as const satisfies Problems;
