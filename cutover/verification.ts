@@ -1,5 +1,6 @@
 import { DrayError } from "../pipeline/errors.ts";
 import type { Difference, VerifiedTable } from "../pipeline/verify/verified-table.ts";
+import { sidesOf } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
 import type { DifferenceReport, TableVerification, VerificationReport, VerificationStatus } from "./move-service.ts";
@@ -129,7 +130,8 @@ export async function verificationReport(
       for (const difference of table.differences) {
         const row = (shown.get(table.id) ?? []).find((each: { key: Uint8Array }) => same(each.key, difference.key));
         const values = row === undefined ? null : store.pair.describeDifference(source, table.id, row);
-        differences.push(differenceReport(lane, table.id, difference, values));
+        const sides = sidesOf(source.lane, move.context.journal.move);
+        differences.push({ ...differenceReport(lane, table.id, difference, values), ...sides });
       }
     }
   }
@@ -141,7 +143,7 @@ function differenceReport(
   table: string,
   { key, kind, columns, seq, foundAtMs }: Difference,
   values: DifferenceReport["values"],
-): DifferenceReport {
+): Omit<DifferenceReport, "source" | "target"> {
   const described = store.pair.describeKey(source, { table, key });
   return { lane: source.lane, table, key: described, kind, columns, seq, foundAtMs, values };
 }
