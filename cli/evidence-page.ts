@@ -158,9 +158,12 @@ function verificationSection({ verification }: Parts): Html {
       ...[lane, `${(100 * coverage).toFixed(1)}%`, rowsVerified, dirtyKeys, open, seq, position],
     ],
   );
-  const differing = (differences.known ?? []).map(({ lane, table: name, key, kind, columns, seq, foundAtMs }) => [
-    ...[name, key, kind, columns === null ? null : columns.join(", "), `${lane} ${seq}`, time(foundAtMs)],
-  ]);
+  const differing = (differences.known ?? []).map(
+    ({ lane, target, table: name, key, kind, columns, seq, foundAtMs }) => {
+      const what = kind === "differing" ? kind : `${kind} at ${target}`;
+      return [name, key, what, columns === null ? null : columns.join(", "), `${lane} ${seq}`, time(foundAtMs)];
+    },
+  );
   const passes = asked.map(({ event, atMs, by }) => [time(atMs), event, by]);
   return html`<h2 id="verification">Verification</h2>
 ${accepted === null ? html`` : html`<p><b>Unverified, accepted by ${accepted.by}:</b> ${accepted.what}</p>`}

@@ -26,7 +26,7 @@ export function eventLine(event: MoveEvent): string | null {
 
 const HEADLINE: Readonly<Record<CutoverResult["outcome"], string>> = {
   committed: "committed",
-  aborted: "attempt aborted; the tenant works on at the source and everything copied is kept",
+  aborted: "attempt aborted; the tenant works on at",
   refused: "refused by the gate; nothing has happened",
   "would-run": "the gate is open; nothing has happened (dry run)",
   "needs-person": "committed, but a routing call's outcome is not known: a person must look",
@@ -44,9 +44,16 @@ export function cutoverExit({ outcome }: CutoverResult): ExitCode {
   return EXIT_OF[outcome];
 }
 
+/** Where the tenant was fenced, by the cluster's name: on the way back that is the one that it had moved to. */
+function headline({ outcome, status }: CutoverResult): string {
+  if (outcome !== "aborted") return HEADLINE[outcome];
+  const home = status.attempt?.direction === "reverse" ? status.to : status.from;
+  return `${HEADLINE.aborted} ${home} and everything copied is kept`;
+}
+
 export function cutoverLines(result: CutoverResult): string[] {
   return [
-    `${result.status.move}: ${HEADLINE[result.outcome]}`,
+    `${result.status.move}: ${headline(result)}`,
     ...(result.reason === null ? [] : [`  ${result.reason}`]),
     ...gateLines(result.gate),
     ...pauseLines(result),

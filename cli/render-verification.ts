@@ -23,14 +23,16 @@ export function verificationLines({ lanes, differences }: VerificationReport): s
   ];
 }
 
-function differenceLines({ table, key, kind, columns, seq, foundAtMs, values }: DifferenceReport): string[] {
-  const at = columns === null || columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
+function differenceLines(difference: DifferenceReport): string[] {
+  const { table, key, kind, columns, seq, foundAtMs, source: from, target: to, values } = difference;
+  // A row that is missing, or one too many, is so at the side that the lane leads to.
+  const where = kind === "differing" ? "" : ` at ${to}`;
+  const at = columns === null || columns.length === 0 ? where : ` in ${columns.join(", ")}`;
   const when = new Date(foundAtMs).toISOString();
   return [
     `  ${table} ${key}: ${kind}${at} (at seq ${seq}, ${when})`,
     ...Object.entries(values ?? {}).map(
-      ([column, { source, target }]) =>
-        `    ${column}: ${source ?? "NULL"} at the source, ${target ?? "NULL"} at the target`,
+      ([column, { source, target }]) => `    ${column}: ${source ?? "NULL"} at ${from}, ${target ?? "NULL"} at ${to}`,
     ),
   ];
 }

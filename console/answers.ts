@@ -31,6 +31,7 @@ const MEANINGS: Readonly<Partial<Record<ErrorCode, Meaning>>> = {
   PREFLIGHT_REFUSED: { status: 422, kind: "refused" },
   MOVE_HELD: { status: 423, kind: "held" },
   ROUTE_AMBIGUOUS: { status: 409, kind: "person" },
+  ROUTING_OPEN: { status: 409, kind: "person" },
   OUTCOME_UNKNOWN: { status: 409, kind: "person" },
   OUTCOME_UNREADABLE: { status: 409, kind: "person" },
   ALREADY_COMMITTED: { status: 409, kind: "failed" },

@@ -32,6 +32,8 @@ export const verification = tableVerification.omit({ table: true, rowsCopied: tr
 
 export const difference = z.object({
   lane: z.string(),
+  source: z.string(),
+  target: z.string(),
   table: z.string(),
   key: z.string(),
   kind: z.enum(["missing", "differing", "extra"]),

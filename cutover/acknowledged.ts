@@ -9,13 +9,11 @@ export type AcknowledgedTarget = {
   readonly set: string | null;
 };
 
-/** As COMMITTED keeps it on either side, for a process that did not write it; empty where it says nothing. */
-export function acknowledgedIn(rows: Outcomes): readonly AcknowledgedTarget[] {
-  for (const { home, target } of rows.values()) {
-    for (const row of [home, target]) {
-      if (row?.outcome === "COMMITTED" && Array.isArray(row.facts["targets"]))
-        return row.facts["targets"].filter(isOne);
-    }
+/** As COMMITTED of that generation keeps it on either side, for a process that did not write it; empty where it says nothing. */
+export function acknowledgedIn(rows: Outcomes, generation: number): readonly AcknowledgedTarget[] {
+  const { home, target } = rows.get(generation) ?? {};
+  for (const row of [home, target]) {
+    if (row?.outcome === "COMMITTED" && Array.isArray(row.facts["targets"])) return row.facts["targets"].filter(isOne);
   }
   return [];
 }

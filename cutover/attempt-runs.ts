@@ -1,7 +1,7 @@
 import type { Logger } from "pino";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
 import { DrayError } from "../pipeline/errors.ts";
-import { type RunResult, runCutover } from "./cutover-run.ts";
+import { type RunResult, retryRouting, runCutover } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { CutoverRequest, MoveEvent } from "./move-service.ts";
@@ -36,23 +36,15 @@ export class AttemptRuns {
     by: string,
     onEvent: (event: MoveEvent) => void,
   ): Promise<RunResult> {
-    let isLeft = false;
-    const run = async (forward: AbortSignal) => {
-      try {
-        return await runCutover(move, direction, request, by, onEvent, forward);
-      } catch (error) {
-        isLeft = !forward.aborted && SWITCHING.has(move.phase);
-        throw error;
-      }
-    };
-    try {
-      const command = direction === "forward" ? "cutover" : "rollback";
-      return await move.command(command, by, () => this.#held(move, run));
-    } catch (error) {
-      // C2: whatever ended the attempt half way (a full disk, say), nobody is left fenced until the next start.
-      if (isLeft) this.recover(move);
-      throw error;
-    }
+    const command = direction === "forward" ? "cutover" : "rollback";
+    return await this.#unlessLeft(move, command, by, (forward) =>
+      runCutover(move, direction, request, by, onEvent, forward),
+    );
+  }
+
+  /** COMMITTED stands, and the routing is open: its calls are made again. */
+  async retryRouting(move: Move, by: string): Promise<RunResult> {
+    return await this.#unlessLeft(move, "retry", by, (forward) => retryRouting(move, by, forward));
   }
 
   /** C2, an abort that was cut short, and a finish: brought to an end in the background, whatever it takes. */
@@ -76,6 +68,30 @@ export class AttemptRuns {
     if (hold === undefined || !alarms.some(({ code }) => code === "CUTOVER_HELD")) return;
     hold.controller.abort(new DrayError("RESOLVED_BY_A_PERSON", { move: move.name }));
     await hold.done.catch(() => {});
+  }
+
+  async #unlessLeft<T>(
+    move: Move,
+    command: string,
+    by: string,
+    work: (forward: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    let isLeft = false;
+    const run = async (forward: AbortSignal) => {
+      try {
+        return await work(forward);
+      } catch (error) {
+        isLeft = !forward.aborted && SWITCHING.has(move.phase);
+        throw error;
+      }
+    };
+    try {
+      return await move.command(command, by, () => this.#held(move, run));
+    } catch (error) {
+      // C2: whatever ended the attempt half way (a full disk, say), nobody is left fenced until the next start.
+      if (isLeft) this.recover(move);
+      throw error;
+    }
   }
 
   /** An attempt that waits for a decision nobody can write or read holds the move until a person resolves it (C2). */

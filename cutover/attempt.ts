@@ -171,7 +171,7 @@ export class Attempt {
     const rows = (await commitPoint.read(signal)).get(generation);
     if (rows !== undefined && isCommitted(rows)) {
       const committed = new Map([[generation, rows]]);
-      this.#targets = acknowledgedIn(committed);
+      this.#targets = acknowledgedIn(committed, generation);
       this.#marks = marksIn(committed, generation);
       this.#proof = proofIn(committed, generation);
       return await this.#decided(await this.#confirm(signal), signal);

@@ -22,6 +22,7 @@ import {
   storesWithoutLane,
 } from "./switch-parts.ts";
 import type { StepName } from "./timeline.ts";
+import { routingSettled, unrouted } from "./unrouted.ts";
 import { judgeWayBack, markBeginnings, rollbackWords, startCarrying, switchLanes } from "./way-back.ts";
 
 export type RunResult = Omit<CutoverResult, "status">;
@@ -163,7 +164,8 @@ async function takeGeneration(
   // A process that works on a copy of our memory may be about to commit a lower one, whose routes our fence would refuse.
   await point.settle(generation - 1, outcomes, { by, because: generation }, signal);
   // C2: recovery asks the note for the attempt, so it must never find that of an earlier one.
-  await move.advance(ATTEMPT[direction], { generation }, by, { attempt: running({ direction, generation }, null) });
+  const attempt = running({ direction, generation }, null);
+  await move.advance(ATTEMPT[direction], { generation }, by, { attempt, unrouted: null });
   await probe("cutover.attempt-journalled");
   return generation;
 }
@@ -257,20 +259,20 @@ async function finish(
   await move.setDetails({ attempt: note });
   await alarms.clear(move.name, "CUTOVER_HELD");
   if (result.outcome === "committed") {
-    await alarms.clear(move.name, "ROUTE_AMBIGUOUS");
-    await move.setDetails({ problem: null });
-    await move.advance("routed", facts, "server");
+    await routingSettled(move, "routed", facts, "server");
     move.standBy();
   } else if (result.outcome === "aborted") {
-    await move.advance("attempt-aborted", facts, "server");
+    await move.advance("attempt-aborted", facts, "server", { unrouted: null });
     await move.settle();
     if (result.isMarked) move.standByAgain();
     else move.standBy();
   } else {
     const error = result.error instanceof DrayError ? result.error : new DrayError("INTERNAL", {}, result.error);
-    await move.setDetails({ problem: { code: error.code, message: error.message, facts: error.facts as JsonObject } });
-    await alarms.raise(move.name, error.code, error.message, facts);
-    await move.advance("ambiguous", facts, "server");
+    const { code: named, message } = error;
+    const beside = unrouted(move)?.beside ?? move.details.problem;
+    const problem = { code: named, message, facts: error.facts as JsonObject };
+    await alarms.raise(move.name, named, message, facts);
+    await move.advance("ambiguous", facts, "server", { problem, unrouted: { generation, beside } });
   }
   logger.info({ move: move.name, ...facts, code }, `cutover ${generation}: ${result.outcome}`);
   const { outcome, steps, pauseMs } = result;
@@ -303,10 +305,9 @@ async function raiseHeld(move: Move, generation: number, step: StepName, error: 
 }
 
 /** Everything that `dray retry` does for a cutover whose routing stayed ambiguous: the calls are made again. */
-export async function retryRouting(move: Move, by: string): Promise<RunResult> {
+export async function retryRouting(move: Move, by: string, signal: AbortSignal): Promise<RunResult> {
   const note = move.details.attempt;
   if (note === null) throw new DrayError("ILLEGAL_STEP", { move: move.name, phase: move.phase, event: "retry" });
   await move.advance(RETRY_ROUTING[note.direction], { generation: note.generation }, by);
-  const { signal } = new AbortController();
   return await withBackoff(() => recoverCutover(move, signal), { signal, onRetry: () => {} });
 }

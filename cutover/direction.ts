@@ -28,6 +28,14 @@ export function directionOf(lane: string): Direction {
   return /\.r\d+$/.test(lane) ? "reverse" : "forward";
 }
 
+/** The clusters that a lane carries from and to, by the names that people know them by. */
+export function sidesOf(
+  lane: string,
+  { from, to }: { readonly from: string; readonly to: string },
+): { readonly source: string; readonly target: string } {
+  return directionOf(lane) === "forward" ? { source: from, target: to } : { source: to, target: from };
+}
+
 /** The one that the lane was opened with. */
 export function generationOf(lane: string): number {
   return Number(/\.[fr](\d+)$/.exec(lane)?.[1]);

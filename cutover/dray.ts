@@ -44,6 +44,7 @@ const SETTINGS: Omit<MoveSettings, "heartbeatMs" | "keepAppliedMs"> = {
   chunkBudget: { rows: 20_000, bytes: 4 * 1024 * 1024 },
   routePatienceMs: 15_000,
   targetWatchMs: 3_000,
+  repairPatienceMs: 60_000,
 };
 
 /** Takes the data folder for itself (LOG_LOCKED), and every move of it up again. The composition root. */

@@ -23,6 +23,8 @@ export type MoveSettings = {
   readonly routePatienceMs: number;
   /** Between two looks, behind the commit, at which server answers as the target (C6). */
   readonly targetWatchMs: number;
+  /** How long the repair of one table may hold its move. */
+  readonly repairPatienceMs: number;
 };
 
 /** One store of the manifest in one direction: its definition, with the schemas' names swapped on the way back. */

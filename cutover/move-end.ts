@@ -7,6 +7,7 @@ import type { Fencing } from "./fencing.ts";
 import { noteVerification } from "./kept-facts.ts";
 import type { Move } from "./move.ts";
 import { commitPoint, lanesOf, livesBy, requireLivesAt } from "./switch-parts.ts";
+import { routingSettled } from "./unrouted.ts";
 import { marksIn, startCarrying, switchLanes } from "./way-back.ts";
 
 /**
@@ -115,7 +116,7 @@ export async function resolveOwner(move: Move, owner: Side, by: string, signal: 
   const onRetry = (error: Error) => warn(move, "a fence", error);
   if (owner === destination(direction)) {
     if (lives.side !== owner) throw new DrayError("OWNER_UNPROVEN", { move: move.name, owner, unread: sides.unread });
-    await move.setDetails({ targets: acknowledgedIn(sides.rows) });
+    await move.setDetails({ targets: acknowledgedIn(sides.rows, lives.generation) });
     const left = lanesOf(move, direction);
     await switchLanes(move, { direction, generation: lives.generation, marks: marksIn(sides.rows, lives.generation) });
     for (const { runtime } of left) {
@@ -136,12 +137,11 @@ export async function resolveOwner(move: Move, owner: Side, by: string, signal: 
       runtime.release();
       runtime.start();
     }
-    move.standByAgain();
   }
-  await move.setDetails({ problem: null });
-  for (const code of ["ROUTE_AMBIGUOUS", "CUTOVER_HELD"] as const) await context.alarms.clear(move.name, code);
-  await move.advance(event, { generation, owner }, by);
-  move.standBy();
+  await routingSettled(move, event, { generation, owner }, by);
+  // Behind an attempt that was given up, those that stood by may have begun at its mark.
+  if (owner === destination(direction)) move.standBy();
+  else move.standByAgain();
 }
 
 function warn(move: Move, what: string, error: Error): void {

@@ -4,10 +4,11 @@ import type { Change, LaneId } from "../pipeline/entry.ts";
 import { isDrayError } from "../pipeline/errors.ts";
 import type { CoveredTable, LaneSource } from "../pipeline/source.ts";
 import type { Json, JsonObject, LaneDraft } from "./control-store.ts";
-import { type Direction, directionOf, laneName } from "./direction.ts";
+import { type Direction, directionOf, laneName, sidesOf } from "./direction.ts";
 import { type Half, LaneRuntime } from "./lane/lane-runtime.ts";
 import type { LostBody } from "./lane/lost-body.ts";
 import type { MoveContext, MoveStore } from "./move-context.ts";
+import type { StrayRow } from "./strays.ts";
 
 /** What a lane was opened with, as the control store keeps it. */
 type LaneSpec = {
@@ -61,6 +62,7 @@ export type LaneEvents = {
 
 const MODES = { active: "carrying", standby: "standby", watched: "watching", closed: "watching" } as const;
 const LEARN_TIMEOUT_MS = 30_000;
+const KEYS_NAMED = 10;
 
 /** The lanes of a move: opened once and kept in the control store, started with the process. */
 export class MoveLanes {
@@ -260,13 +262,40 @@ export class MoveLanes {
   }
 
   async #onStray(source: LaneSource, store: MoveStore, stray: Stray): Promise<void> {
-    const { alarms, journal } = this.#context;
     const { transaction, changes, committedAtMs, session } = stray;
-    const keys = changes.slice(0, 10).map((change) => `${change.table} ${store.pair.describeKey(source, change)}`);
-    const message = `the source took a write of the tenant behind the fence: ${keys.join(", ")} in ${transaction}`;
+    const keys = changes
+      .slice(0, KEYS_NAMED)
+      .map((change) => `${change.table} ${store.pair.describeKey(source, change)}`);
     const facts = { lane: source.lane, transaction, committedAtMs, session, changes: changes.length, keys };
     await this.#events.keepStrays(source.lane, changes);
     await this.#events.onStray(facts);
-    await alarms.raise(journal.move.name, "STRAY_WRITE", message, facts);
+    await this.#alarmStray(source.lane, `${keys.join(", ")} in ${transaction}`, facts);
+  }
+
+  /** What a lane had told went its way after all. The alarm is the move's: it names what is left of others, if anything. */
+  async tellStrays(left: readonly StrayRow[]): Promise<void> {
+    const { alarms, journal } = this.#context;
+    const last = left.at(-1);
+    if (last === undefined) return await alarms.clear(journal.move.name, "STRAY_WRITE");
+    const rows = left.filter((row) => row.lane === last.lane);
+    const keys = rows.slice(-KEYS_NAMED).map((row) => this.#describeStray(row));
+    await this.#alarmStray(last.lane as LaneId, keys.join(", "), { lane: last.lane, changes: rows.length, keys });
+  }
+
+  async #alarmStray(lane: LaneId, what: string, facts: JsonObject): Promise<void> {
+    const { alarms, journal } = this.#context;
+    const cluster = sidesOf(lane, journal.move).source;
+    await alarms.raise(
+      journal.move.name,
+      "STRAY_WRITE",
+      `${cluster} took a write of the tenant behind the fence: ${what}`,
+      { cluster, ...facts },
+    );
+  }
+
+  #describeStray({ lane, table, key }: StrayRow): string {
+    const open = this.#lanes.find(({ source }) => source.lane === lane);
+    const bytes = Buffer.from(key, "base64");
+    return open === undefined ? table : `${table} ${open.store.pair.describeKey(open.source, { table, key: bytes })}`;
   }
 }

@@ -95,6 +95,9 @@ export type VerificationStatus = Omit<TableVerification, "table" | "rowsCopied">
 
 export type DifferenceReport = {
   readonly lane: string;
+  /** The clusters that the lane carries from and to: while the tenant lives at its new home, that is the way back. */
+  readonly source: string;
+  readonly target: string;
   readonly table: string;
   /** The key's columns, as text. */
   readonly key: string;

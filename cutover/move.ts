@@ -20,12 +20,17 @@ import {
   recopyTable,
   resumeRecopies,
 } from "./recopy.ts";
+import { StoppedLanes } from "./stopped-lanes.ts";
 import { StrayMemory, type Strays, straysWith } from "./strays.ts";
 import { TargetWatch } from "./target-watch.ts";
+import { leadsAway, type Unrouted, unrouted } from "./unrouted.ts";
 import { type Rollback, standBy, standByAgain } from "./way-back.ts";
 
 /** A seq that counts as applied without being applied; a difference until each of `tables` has been copied again. */
 export type Skipped = { readonly lane: string; readonly seq: number; readonly tables: readonly string[] };
+
+/** An error that needs a person. */
+export type MoveProblem = { readonly code: string; readonly message: string; readonly facts: JsonObject };
 
 /** What the control store keeps of a move beside its phase. */
 export type MoveDetails = Strays & {
@@ -36,7 +41,9 @@ export type MoveDetails = Strays & {
   /** The generation of the lanes that are to copy everything again; null once they are there. */
   readonly recopyingAll: number | null;
   /** The error that needs a person; null where nobody is needed. */
-  readonly problem: { readonly code: string; readonly message: string; readonly facts: JsonObject } | null;
+  readonly problem: MoveProblem | null;
+  /** Committed, and no route has answered; null where nothing is left to route. */
+  readonly unrouted: Unrouted | null;
   /** The cutover as it ended, for status. */
   readonly attempt: AttemptNote | null;
   /** By lane; one that is not named is active. */
@@ -70,8 +77,6 @@ export type AttemptNote = {
   readonly adapterMs: number | null;
 };
 
-const STAND_BY_AGAIN_MS = 500;
-const STAND_BY_AGAIN_MOST_MS = 60_000;
 /** By this process: an application that goes on writing to the wrong side must not fill the control store. */
 const STRAYS_NOTED = 100;
 
@@ -81,6 +86,7 @@ const BLANK: MoveDetails = {
   recopied: [],
   recopyingAll: null,
   problem: null,
+  unrouted: null,
   attempt: null,
   lanes: {},
   lives: { side: "from", generation: 0 },
@@ -104,11 +110,11 @@ export class Move {
   #steps: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
   readonly #watchers = new Set<() => void>();
-  #standbyFailures = 0;
   #strays = 0;
   readonly #targetWatch = new TargetWatch(this);
   /** Rows that were written at a side that the tenant had left. */
   readonly strayMemory: StrayMemory;
+  readonly #stopped = new StoppedLanes(this);
 
   constructor(context: MoveContext) {
     this.context = context;
@@ -121,7 +127,7 @@ export class Move {
         this.#inBackground(() => this.#noStrays(lane));
       },
       onCopied: () => this.#inBackground(() => this.#copied()),
-      onStopped: (lane, _half, error) => this.#inBackground(() => this.#laneFailed(lane, error)),
+      onStopped: (lane) => this.#inBackground(() => this.#stopped.stopped(lane)),
       onStray: (facts) => this.#noteStray(facts),
       makeUpFor: (lane, loss, signal) => makeUpFor(this, lane, loss, signal),
     });
@@ -155,6 +161,7 @@ export class Move {
 
   /** Journalled before anything is done because of it (K1); a change of the details stands with it, or neither does. */
   async advance(event: PhaseEvent, facts: JsonObject, by: string, change?: Partial<MoveDetails>): Promise<void> {
+    this.#requireRouted(event);
     await this.#inOrder(() => {
       const details = change === undefined ? undefined : { ...this.details, ...change };
       return this.context.journal.advance(event, facts, by, details as unknown as JsonObject | undefined);
@@ -191,11 +198,22 @@ export class Move {
     }
   }
 
-  /** ILLEGAL_STEP, naming what is allowed, before anything is touched. */
+  allows(event: PhaseEvent): boolean {
+    return allowed(this.phase).includes(event) && !leadsAway(this, event);
+  }
+
+  /** ILLEGAL_STEP, naming what is allowed, or ROUTING_OPEN, before anything is touched. */
   require(event: PhaseEvent): void {
     const now = allowed(this.phase);
     if (!now.includes(event))
       throw new DrayError("ILLEGAL_STEP", { move: this.name, phase: this.phase, event, allowed: now });
+    this.#requireRouted(event);
+  }
+
+  #requireRouted(event: PhaseEvent): void {
+    if (!leadsAway(this, event)) return;
+    const { generation } = unrouted(this) as Unrouted;
+    throw new DrayError("ROUTING_OPEN", { move: this.name, generation, event });
   }
 
   /** Resolves at the next change of phase or details. */
@@ -280,13 +298,9 @@ export class Move {
     for (const { pair } of Object.values(this.context.stores).flat()) await pair.close();
   }
 
-  /** After an attempt: a half that stopped meanwhile could not say so, as the move was cutting over. */
+  /** After an attempt: what stopped meanwhile is told now. */
   async settle(): Promise<void> {
-    for (const runtime of this.lanes.runtimes) {
-      const { stopped } = runtime.state();
-      const error = stopped.capture ?? stopped.apply;
-      if (error !== undefined) await this.failed(error);
-    }
+    await this.#stopped.settle();
   }
 
   async stop(): Promise<void> {
@@ -320,24 +334,16 @@ export class Move {
     if (skipped.length < this.details.skipped.length) await this.setDetails({ skipped });
   }
 
-  /** A lane that was dropped meanwhile, as by a recopy, fails nobody. */
-  async #laneFailed(lane: LaneId, error: unknown): Promise<void> {
-    const failed = this.lanes.all.find(({ source }) => source.lane === lane);
-    if (failed === undefined) return;
-    if (this.lanes.roleOf(failed) !== "standby") return await this.failed(error);
-    // It has nothing to lose: another one takes its place, and until then the gate says why there is no way back.
-    const waitMs = Math.min(STAND_BY_AGAIN_MS * 2 ** this.#standbyFailures++, STAND_BY_AGAIN_MOST_MS);
-    await this.context.clock.sleep(waitMs, this.#life.signal);
-    await standByAgain(this, this.#life.signal);
-  }
-
   /** It needs a person. */
   async failed(error: unknown): Promise<void> {
     const code = isDrayError(error) ? error.code : "INTERNAL";
     const facts = isDrayError(error) ? (error.facts as JsonObject) : {};
-    await this.setDetails({ problem: { code, message: reasonOf(error), facts } });
+    const problem = { code, message: reasonOf(error), facts };
+    const open = unrouted(this);
+    // Who does not see the routing there takes other ways on, and the tenant stays fenced.
+    await this.setDetails(open === null ? { problem } : { unrouted: { ...open, beside: problem } });
     await this.context.alarms.raise(this.name, code, reasonOf(error), facts);
-    if (allowed(this.phase).includes("fail")) await this.advance("fail", { code }, "server");
+    if (this.allows("fail")) await this.advance("fail", { code }, "server");
   }
 
   /** Known at once, and durable when it resolves. */
@@ -350,7 +356,7 @@ export class Move {
   async #noStrays(lane: LaneId): Promise<void> {
     const isOver = () => !this.strayMemory.rows.some((stray) => stray.lane === lane);
     await this.setDetails((now) => (isOver() ? straysWith(now, lane, null) : {}));
-    if (isOver()) await this.context.alarms.clear(this.name, "STRAY_WRITE");
+    if (isOver()) await this.lanes.tellStrays(this.strayMemory.rows);
   }
 
   /** The alarm tells the last one and how many there were; the journal which they were, as far as a person will read. */

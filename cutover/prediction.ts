@@ -42,6 +42,8 @@ export async function predictPause(
   const standby = move.lanes.with("standby");
   const writeMs =
     standby.length === 0 ? 0 : await timed(() => Promise.all(standby.map(({ runtime }) => runtime.writeMark(signal))));
+  const echoMs =
+    standby.length === 0 ? 0 : await timed(() => Promise.all(standby.map(({ runtime }) => runtime.echo(signal))));
   const adapters = await fencing.answerTimes(TIMES, signal);
   const fenceMs = adapters.fences.reduce((sum, { ms }) => sum + ms, 0);
   const pinMs = adapters.fences.filter(({ expires }) => expires).reduce((sum, { ms }) => sum + ms, 0);
@@ -55,7 +57,7 @@ export async function predictPause(
     quiesce: { ms: lookMs, how: "one look at the source's transactions, measured" },
     drain: { ms: sentinelMs, how: "a mark to the target and back, measured" },
     verify: { ms: verifyMs, how: `about ${keys} keys will be dirty, at the pace of the last comparison` },
-    prepare: { ms: writeMs, how: standby.length === 0 ? "no way back" : "a mark written at the new home, measured" },
+    prepare: { ms: echoMs, how: standby.length === 0 ? "no way back" : "a mark at the new home and back, measured" },
     pin: { ms: pinMs, how: "the measured answers of fences that end by themselves" },
     "drain-again": { ms: sentinelMs, how: "a mark to the target and back, measured" },
     confirm: { ms: historyMs, how: "what the target has executed, asked and timed" },

@@ -5,7 +5,7 @@ import { generationOf } from "./direction.ts";
 import type { LostBody } from "./lane/lost-body.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
-import { allowed, RUNNING } from "./phases.ts";
+import { RUNNING } from "./phases.ts";
 
 /** Tables to be copied again whose new start mark is not known to stand in the log yet. */
 export type Recopying = { readonly lane: string; readonly tables: readonly string[]; readonly by: string };
@@ -70,7 +70,7 @@ async function replaceLanes(move: Move, signal: AbortSignal): Promise<void> {
   await lanes.alone(async () => {
     const generation = move.details.recopyingAll;
     // The move was ended meanwhile.
-    if (generation === null || !allowed(move.phase).includes("recopy")) return;
+    if (generation === null || !move.allows("recopy")) return;
     // Stopped first: an applier that meets its lane closed would call the move failed.
     await lanes.stop("every table is copied again");
     const former = lanes.active.filter(({ source }) => generationOf(source.lane) !== generation);
@@ -96,7 +96,7 @@ export async function journalRecopies(move: Move): Promise<void> {
 
 /** What a crash, or a capture that stopped, cut short before the new start mark. Called before the lanes start. */
 export function resumeRecopies(move: Move, signal: AbortSignal): readonly Promise<void>[] {
-  if (!allowed(move.phase).includes("recopy")) return [];
+  if (!move.allows("recopy")) return [];
   return move.details.recopying.flatMap((recopying) => {
     const lane = move.lanes.active.find(({ source }) => source.lane === recopying.lane);
     return lane === undefined ? [] : [carryOut(move, lane, recopying, signal)];
@@ -125,7 +125,7 @@ export async function makeUpFor(
     const isUnderWay = move.details.recopying.some((each) => each.tables.some((table) => missing.includes(table)));
     if (!isUnderWay && known.some(({ table, by }) => by === SERVER && missing.includes(table))) throw error;
     // An attempt that waits for this lane ends at its deadline, and the move streams again.
-    if (isUnderWay || !allowed(move.phase).includes("recopy")) await move.context.clock.sleep(WAIT_MS, signal);
+    if (isUnderWay || !move.allows("recopy")) await move.context.clock.sleep(WAIT_MS, signal);
     else {
       const recopying = { lane: lane.source.lane, tables: missing, by: SERVER };
       const facts = { lane: recopying.lane, seq, tables: missing, because: error.code };

@@ -7,7 +7,6 @@ import { hasErrors } from "../pipeline/preflight.ts";
 import { type AdapterReport, testAdapter } from "./adapters/test-kit.ts";
 import { AttemptRuns, isToBeEnded } from "./attempt-runs.ts";
 import type { JournalEntry, NewMove } from "./control-store.ts";
-import { retryRouting } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { beginFinish } from "./finish.ts";
@@ -43,6 +42,7 @@ import { allowed, type Phase } from "./phases.ts";
 import { preflightReport } from "./preflight-report.ts";
 import { findUnknownAttempt } from "./reconcile.ts";
 import type { ServiceParts } from "./service-parts.ts";
+import { unrouted } from "./unrouted.ts";
 import { askForPass, repairDifferences, verificationReport } from "./verification.ts";
 import { rollbackFrom, wayBackFindings } from "./way-back.ts";
 
@@ -193,11 +193,12 @@ export class DrayService implements MoveService {
 
   async retry(name: string, { by }: Caller): Promise<ActionResult> {
     const move = this.#move(name);
-    const routing = move.details.problem?.code === "ROUTE_AMBIGUOUS";
-    await move.command("retry", by, async () => {
-      await (routing ? retryRouting(move, by) : move.retry(by));
-    });
-    return await this.#done(move, routing ? "the routing calls were made again" : "what had stopped was started again");
+    const isRouting = unrouted(move) !== null;
+    await (isRouting ? this.#attempts.retryRouting(move, by) : move.command("retry", by, () => move.retry(by)));
+    return await this.#done(
+      move,
+      isRouting ? "the routing calls were made again" : "what had stopped was started again",
+    );
   }
 
   async skip(

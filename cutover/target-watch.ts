@@ -2,14 +2,21 @@ import { reasonOf } from "../pipeline/backoff.ts";
 import type { Holding } from "../sinks/target-history.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
 import { opposite } from "./direction.ts";
-import type { Move } from "./move.ts";
+import type { Move, MoveDetails } from "./move.ts";
 import type { Phase } from "./phases.ts";
 
 /** A server that does not answer by then says nothing this time. */
 const ANSWER_MS = 10_000;
 /** The tenant serves at the target of the last switch. */
 const FOLLOWED: ReadonlySet<Phase> = new Set<Phase>(["watching", "finishing", "rolled-back"]);
+/** The same behind a way back, whatever has become of the move since: an attempt that was aborted, a pause, a recopy. */
+const FOLLOWED_AT_HOME: ReadonlySet<Phase> = new Set<Phase>(["copying", "streaming", "paused", "failed"]);
 const ALARMS = ["TARGET_LOST_COMMITS", "TARGET_UNPROVEN"] as const;
+
+/** Whether the side that the tenant lives on was the target of a switch, and serves it in this phase. */
+export function isFollowed(phase: Phase, { lives, targets }: Pick<MoveDetails, "lives" | "targets">): boolean {
+  return FOLLOWED.has(phase) || (FOLLOWED_AT_HOME.has(phase) && lives.side === "from" && targets.length > 0);
+}
 
 /**
  * C6, behind the commit: whichever server answers as the target has all that was acknowledged before it. Looked at every
@@ -26,12 +33,16 @@ export class TargetWatch {
     this.#move = move;
   }
 
-  /** Begins where the move is watching, and has not begun; it ends by itself with the phase, or with the move's life. */
+  /** Begins where it is followed, and has not begun; it ends by itself with the phase, or with the move's life. */
   follow(): void {
-    if (this.#running !== null || !FOLLOWED.has(this.#move.phase)) return;
+    if (this.#running !== null || !this.#isFollowed) return;
     this.#running = this.#run().finally(() => {
       this.#running = null;
     });
+  }
+
+  get #isFollowed(): boolean {
+    return isFollowed(this.#move.phase, this.#move.details);
   }
 
   /** Resolves once nothing of it is under way any more; the caller has ended what it follows. */
@@ -43,7 +54,7 @@ export class TargetWatch {
     const { context, life } = this.#move;
     const { alarms, clock, settings, logger } = context;
     this.#said.clear();
-    while (!life.aborted && FOLLOWED.has(this.#move.phase)) {
+    while (!life.aborted && this.#isFollowed) {
       for (const target of this.#move.details.targets) {
         await this.#look(target, life).catch((error: unknown) => {
           if (life.aborted) return;
@@ -72,7 +83,7 @@ export class TargetWatch {
       }
       return null;
     });
-    if (life.aborted || !FOLLOWED.has(this.#move.phase)) return;
+    if (life.aborted || !this.#isFollowed) return;
     const says = holding === null ? "silent" : verdictOf(target, holding);
     if (this.#said.get(store) === says) return;
     if (holding !== null) await this.#tell(target, holding);

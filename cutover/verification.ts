@@ -1,5 +1,6 @@
 import { DrayError } from "../pipeline/errors.ts";
 import type { Difference, VerifiedTable } from "../pipeline/verify/verified-table.ts";
+import { sidesOf } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { OpenLane } from "./move-lanes.ts";
 import type { DifferenceReport, TableVerification, VerificationReport, VerificationStatus } from "./move-service.ts";
@@ -87,14 +88,37 @@ export async function repairDifferences(
     for (const table of lane.runtime.verification.state.tables) {
       const keys = table.differences.map(({ key }) => key);
       if (keys.length === 0) continue;
+      // What was known of it before would let the repair wait for a capture that nobody starts again.
+      if ("capture" in lane.runtime.state().stopped) throw new DrayError("RECOPY_NEEDS_CAPTURE", { table: table.id });
       await move.note("verify-repair", { table: table.id, differences: keys.length }, by);
-      if (await lane.runtime.meetsStaleRows(table.id, signal)) {
+      const how = await inTime(move, table.id, signal, async (within) => {
+        if (await lane.runtime.meetsStaleRows(table.id, within)) return "as a whole";
+        return await lane.runtime.verification.repair(table.id, keys, within);
+      });
+      if (how === "as a whole") {
         await recopyTable(move, table.id, by, signal);
         tables.push(table.id);
-      } else ranges += await lane.runtime.verification.repair(table.id, keys, signal);
+      } else ranges += how;
     }
   }
   return { ranges, tables };
+}
+
+/** Whoever asks holds the move: nothing else can be done about what it waits for before this has ended. */
+async function inTime<T>(
+  move: Move,
+  table: string,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const { repairPatienceMs } = move.context.settings;
+  const patience = AbortSignal.timeout(repairPatienceMs);
+  try {
+    return await work(AbortSignal.any([signal, patience]));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw patience.aborted ? new DrayError("REPAIR_WAITS", { table, waitedMs: repairPatienceMs }, error) : error;
+  }
 }
 
 /** With values the rows are compared anew, so that both sides are of one place of the log. */
@@ -113,7 +137,8 @@ export async function verificationReport(
       for (const difference of table.differences) {
         const row = (shown.get(table.id) ?? []).find((each: { key: Uint8Array }) => same(each.key, difference.key));
         const values = row === undefined ? null : store.pair.describeDifference(source, table.id, row);
-        differences.push(differenceReport(lane, table.id, difference, values));
+        const sides = sidesOf(source.lane, move.context.journal.move);
+        differences.push({ ...differenceReport(lane, table.id, difference, values), ...sides });
       }
     }
   }
@@ -125,7 +150,7 @@ function differenceReport(
   table: string,
   { key, kind, columns, seq, foundAtMs }: Difference,
   values: DifferenceReport["values"],
-): DifferenceReport {
+): Omit<DifferenceReport, "source" | "target"> {
   const described = store.pair.describeKey(source, { table, key });
   return { lane: source.lane, table, key: described, kind, columns, seq, foundAtMs, values };
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { reasonOf } from "../pipeline/backoff.ts";
+import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
+import { DrayError } from "../pipeline/errors.ts";
 import type { Finding } from "../pipeline/preflight.ts";
 import type { Outcomes } from "./commit-point.ts";
 import type { JsonObject } from "./control-store.ts";
@@ -7,7 +8,7 @@ import { type Direction, destination, opposite } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { LaneNote, OpenLane } from "./move-lanes.ts";
 import type { GateCondition } from "./move-service.ts";
-import type { Phase } from "./phases.ts";
+import { type Phase, SWITCHING } from "./phases.ts";
 
 /** Whether the tenant can be brought back without losing what it wrote meanwhile (C8), as preflight found it. */
 export type Rollback = { readonly kind: "stream" } | { readonly kind: "unavailable"; readonly why: readonly string[] };
@@ -54,12 +55,29 @@ export function wayBackFindings(findings: readonly Finding[], told: readonly Fin
 /** For every line about the move. */
 export function rollbackWords(move: Move): string {
   const { rollback } = move.details;
-  // Where the tenant has left, the lanes that carry are the way back.
-  const lanes = move.details.lives.side === "to" ? move.lanes.active : move.lanes.with("standby");
+  if (rollback.kind === "unavailable") return `unavailable (${rollback.why.join("; ")})`;
+  const lanes = waysBack(move);
+  const missing = mustStand(move) ? storesWithout(move, lanes) : [];
+  if (missing.length > 0) return `unavailable (no lane leads back for ${missing.join(", ")})`;
   const states = lanes.map(({ runtime }) => runtime.state().stopped);
   const problem = states.map(({ capture, apply }) => capture ?? apply).find((error) => error !== undefined);
-  if (rollback.kind === "unavailable") return `unavailable (${rollback.why.join("; ")})`;
   return problem === undefined ? "stream" : `unavailable (${reasonOf(problem)})`;
+}
+
+/** Where the tenant has left, the lanes that carry are the way back. */
+function waysBack({ details, lanes }: Move): readonly OpenLane[] {
+  return details.lives.side === "to" ? lanes.active : lanes.with("standby");
+}
+
+/** Elsewhere they may be about to be made, or are not needed any more. */
+function mustStand({ phase, details }: Move): boolean {
+  if (SWITCHING.has(phase)) return true;
+  return details.lives.side === "to" && (phase === "watching" || phase === "failed");
+}
+
+function storesWithout({ context }: Move, lanes: readonly OpenLane[]): readonly string[] {
+  const there = new Set(lanes.map(({ store }) => store.definition.name));
+  return context.stores.forward.map(({ definition }) => definition.name).filter((name) => !there.has(name));
 }
 
 /**
@@ -78,9 +96,14 @@ export async function standBy(move: Move, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Those that stand by are thrown away, as they may have begun at a mark that was aborted, or have stopped for good. */
+/**
+ * Those that stand by are thrown away, as they may have begun at a mark that was aborted, or have stopped for good. Not
+ * behind a gate: an attempt that has counted on them ends first, and says what becomes of them.
+ */
 export async function standByAgain(move: Move, signal: AbortSignal): Promise<void> {
-  await move.lanes.alone(() => move.lanes.drop(move.lanes.with("standby")));
+  await move.lanes.alone(async () => {
+    if (!SWITCHING.has(move.phase)) await move.lanes.drop(move.lanes.with("standby"));
+  });
   await standBy(move, signal);
 }
 
@@ -100,14 +123,32 @@ export async function judgeWayBack(move: Move, signal: AbortSignal): Promise<Omi
   return { verdict: "yes", value: `stream: a mark came back in ${Math.max(...echoes).toFixed(1)} ms`, limit };
 }
 
-/** C7: from these marks on the tenant's writes at its new home are carried back, once the generation is committed. */
+/**
+ * C7: from these marks on the tenant's writes at its new home are carried back, once the generation is committed. Each
+ * lane has come to its own by then: WAY_BACK_LOST where one cannot, for nothing commits without the way back that the gate
+ * has seen.
+ */
 export async function markBeginnings(move: Move, generation: number, signal: AbortSignal): Promise<BeginMarks> {
+  const lanes = move.lanes.with("standby");
+  const missing = move.details.rollback.kind === "stream" ? storesWithout(move, lanes) : [];
+  const lost = (facts: JsonObject, why: unknown) =>
+    new DrayError("WAY_BACK_LOST", { generation, ...facts, why: reasonOf(why) }, why);
+  if (missing.length > 0) throw lost({ stores: missing }, "no lane stands by");
   const marks: Record<string, string> = {};
   await Promise.all(
-    move.lanes.with("standby").map(async ({ source, store, runtime }) => {
+    lanes.map(async ({ source, store, runtime }) => {
       const nonce = randomBytes(16).toString("hex");
+      const { stopped } = runtime.state();
+      if (stopped.capture !== undefined) throw lost({ lane: source.lane }, stopped.capture);
       runtime.beginAt({ generation, nonce });
       await store.pair.sourceControl.insertBeginMark(source.lane, { generation, nonce }, signal);
+      // A connection that is lost is opened anew, and the lane comes to its mark then.
+      const coming = withBackoff(() => runtime.comeTo({ generation, nonce }, signal), { signal, onRetry: () => {} });
+      const place = await coming.catch((error: unknown) => {
+        signal.throwIfAborted();
+        throw lost({ lane: source.lane }, error);
+      });
+      if (place === "another mark") throw lost({ lane: source.lane }, "it began at the mark of an aborted attempt");
       marks[source.lane] = nonce;
     }),
   );

@@ -183,6 +183,16 @@ export class LaneCapture {
     this.#sealing = false;
   }
 
+  /** C7: the generation at whose mark the lane began; null while it is ahead of that. */
+  get begunAt(): number | null {
+    return this.#isAhead ? null : (this.#log.coverage.begun ?? null);
+  }
+
+  /** Resolves once a mark that somebody else commits in the source stands in the log. */
+  async arrived(nonce: string, signal: AbortSignal): Promise<void> {
+    await this.#places.expect(nonce, signal);
+  }
+
   /** C7: told before the mark is committed, or after a restart that found its generation committed. */
   beginAt(begin: Begin): void {
     this.#begins = begin;

@@ -288,6 +288,13 @@ export class LaneRuntime implements AttemptLane {
     this.#capture.beginAt(begin);
   }
 
+  /** C7: resolves once the lane has come to that mark, so that whatever comes behind it will be carried. */
+  async comeTo({ generation, nonce }: Begin, signal: AbortSignal): Promise<"its mark" | "another mark"> {
+    const capture = await this.#capture.wait(signal);
+    if (capture.begunAt === null) await capture.arrived(nonce, signal);
+    return capture.begunAt === generation ? "its mark" : "another mark";
+  }
+
   /** The outcome is committed: from its mark on the lane carries, applies, and is verified. */
   carry(): void {
     this.#mode = "carrying";

@@ -53,6 +53,11 @@ export const APPLY_PROBLEMS = {
     retry: "never",
     remedy: "The table is being copied again, which replaces every row; `dray verify` it once that is done.",
   },
+  REPAIR_WAITS: {
+    retry: "never",
+    remedy:
+      "The lane cannot read its source now, or not in time; `dray status` says what it waits for. What is not repaired still differs: ask again once it does not wait any more.",
+  },
   VERIFY_DIFFERS: {
     retry: "never",
     remedy:

@@ -27,6 +27,11 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "Read the routing by hand, then `dray resolve MOVE --owner from|to`, or `dray retry MOVE` to call it again.",
   },
+  ROUTING_OPEN: {
+    retry: "never",
+    remedy:
+      "An attempt is committed and not known to be routed: `dray retry MOVE` makes the routing calls again, or read the routing by hand and `dray resolve MOVE --owner from|to`. What else is wrong waits for that.",
+  },
   ADAPTER_SILENT: { retry: "backoff", remedy: "Bring the adapter back; `dray adapter test` shows what it answers." },
   PAUSE_TOO_LONG: {
     retry: "never",
@@ -80,6 +85,11 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "No lane carries these stores this way, so the tenant would arrive without what it wrote. Nothing has happened; `dray status` says why there is none.",
   },
+  WAY_BACK_LOST: {
+    retry: "never",
+    remedy:
+      "The attempt was aborted and unfenced, for what the tenant writes at its new home could not be brought back. Mend what stopped the lane that is named; another one takes its place, and the gate says when it is there.",
+  },
   SOURCE_WATCH_BEHIND: {
     retry: "backoff",
     remedy:
@@ -97,6 +107,6 @@ export const CUTOVER_PROBLEMS = {
   },
   STRAY_WRITE: {
     retry: "never",
-    remedy: "The source took a write of the tenant after the fence: carry it over by hand, and close the way it took.",
+    remedy: "A side that the tenant has left took a write of it: carry it over by hand, and close the way it took.",
   },
 } as const satisfies Problems;

@@ -79,9 +79,15 @@ export class VerifyRounds {
   /** V3: the range is read again and replaces what stands in the target. Resolves once that stands in the log. */
   async repair(table: VerifiedTable, span: Span, signal: AbortSignal): Promise<void> {
     const done = Promise.withResolvers<void>();
-    this.#repairs.push({ table, span, done });
+    const repair = { table, span, done };
+    this.#repairs.push(repair);
     this.wake();
-    await waitFor(done, signal);
+    try {
+      await waitFor(done, signal);
+    } finally {
+      // Nobody waits for it any more: what still differs is asked for again.
+      this.#repairs = this.#repairs.filter((each) => each !== repair);
+    }
   }
 
   /** Until aborted; any other error is final. */

@@ -22,6 +22,8 @@ export type Route =
   | "abort"
   /** As forward; then the tenant writes at its new home, and goes back. */
   | "rollback"
+  /** As rollback, but the fence at the new home cannot be pinned: the first attempt to go back is aborted. */
+  | "rollback-aborted"
   /** As forward; then the tenant writes at its new home, somebody at the old one, and the source's copy goes. */
   | "finish";
 
@@ -33,6 +35,7 @@ const END: Readonly<Record<Route, End>> = {
   "recopy-all": "watching",
   abort: "aborted",
   rollback: "rolled-back",
+  "rollback-aborted": "rolled-back",
   finish: "finished",
 };
 
@@ -40,6 +43,10 @@ const END: Readonly<Record<Route, End>> = {
 const STRAY = "tenant_id = ? AND customer = 'stray'";
 
 const LOSES_ROWS: ReadonlySet<Route> = new Set<Route>(["recopy", "recopy-all"]);
+
+/** The home at which no fence can be pinned as long as the first process lives. */
+const UNPINNED: Readonly<Partial<Record<Route, "a" | "b">>> = { "attempt-aborted": "a", "rollback-aborted": "b" };
+const PATIENT = { timeout: 30_000 };
 
 export type Round = {
   readonly world: World;
@@ -65,8 +72,8 @@ export async function crashRound({ world, tenant, place, hit, route, log }: Roun
     tenants: [tenant, ...(await neighbours(world))],
   });
   world.heldAtTarget.add(tenant);
-  world.proxy.decide = ({ action }) => {
-    return route === "attempt-aborted" && action === "pin" ? { kind: "status", status: 500 } : { kind: "pass" };
+  world.proxy.decide = ({ action, to }) => {
+    return action === "pin" && to === UNPINNED[route] ? { kind: "status", status: 500 } : { kind: "pass" };
   };
   traffic.start();
   const doomed = new ChildDriver({ config, manifest, dieAt: { place, hit } });
@@ -130,7 +137,7 @@ async function goOn({ world, tenant, driver, route }: Driven): Promise<void> {
   settleAtTarget(world, tenant);
   if (now !== "watching") return void (await phase(driver, END[route]));
   await sleep(300);
-  if (route === "rollback") {
+  if (END[route] === "rolled-back") {
     world.heldAtTarget.add(tenant);
     await rollbackOnceOpen(driver);
   } else {
@@ -186,14 +193,30 @@ async function bringToEnd(driven: Driven): Promise<End> {
     if (route === "abort") {
       if (now === "watching") return now;
       await driver.act("abort");
-    } else if (now === "watching") await goOn(driven);
-    else {
+    } else if (now === "watching") {
+      if (route === "rollback-aborted") await expectWriting(driven);
+      await goOn(driven);
+    } else {
       // On the other way rows were taken from the target, and differ until they are copied again.
       if (!LOSES_ROWS.has(route)) await expectNoDifference(driver);
       const result = await cutoverOnceOpen(driver);
       if (result.outcome === "refused") throw new Error(`the gate stays closed: ${result.reason}`);
     }
   }
+}
+
+/** The attempt to go back was given up, and the tenant writes at its new home as if nothing had been. */
+async function expectWriting({ world, tenant }: Driven): Promise<void> {
+  expect(await world.homeOf(tenant)).toEqual({ home: "b", mayWrite: true });
+  world.heldAtTarget.delete(tenant);
+  const newest = async () => {
+    const own = (table: string) => `SELECT stamp FROM ${world.schema}.${table} WHERE tenant_id = BINARY ?`;
+    const sql = `SELECT MAX(stamp) AS s FROM (${own("orders")} UNION ALL ${own("handles")}) AS both_tables`;
+    const [[row]] = await world.admin.b.query<RowDataPacket[]>(sql, [tenant, tenant]);
+    return Number(row?.["s"]);
+  };
+  const before = await newest();
+  await expect.poll(newest, PATIENT).toBeGreaterThan(before);
 }
 
 async function expectNoDifference(driver: ChildDriver): Promise<void> {

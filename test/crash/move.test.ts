@@ -63,6 +63,9 @@ const RANDOM_ROUNDS = 6;
 /** A move comes past these once on its way, and once more on its way back. */
 const SWITCH_PLACES = PROBES.filter((place) => place.startsWith("cutover.") && ROUTES[place] === "forward");
 
+/** And these where the attempt to go back is given up, as on the way there. */
+const ABORT_PLACES = PROBES.filter((place) => ROUTES[place] === "attempt-aborted");
+
 /*
  * A move's process dies by SIGKILL at every named place, and another one goes on from what it left: the log, the control
  * store, the databases. Whatever the place, the tenant ends up writable at exactly one side with every row.
@@ -70,7 +73,7 @@ const SWITCH_PLACES = PROBES.filter((place) => place.startsWith("cutover.") && R
 describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
   const { seed, runs } = plannedRuns(RANDOM_ROUNDS);
   // Rounds whose place is not reached do not count, and need tenants too.
-  const count = PROBES.length + SWITCH_PLACES.length + 1 + 3 * runs;
+  const count = PROBES.length + SWITCH_PLACES.length + ABORT_PLACES.length + 1 + 3 * runs;
   let world: World;
   let next = 0;
   const rolledBack: string[] = [];
@@ -101,6 +104,15 @@ describeWithMysql("C2, A2, L2: the process of a move is killed", ({ a, b }) => {
     const round = { world, tenant: `t${next++}`, place: "cleanup.after-batch", hit: 3, route: "finish" } as const;
     expect(await crashRound(round), "it was reached").toBe(true);
   }, 600_000);
+
+  describe("on the way back, which is given up, at", () => {
+    test.each(ABORT_PLACES)("%s", async (place) => {
+      const tenant = `t${next++}`;
+      rolledBack.push(tenant);
+      const round = { world, tenant, place, hit: 1, route: "rollback-aborted" } as const;
+      expect(await crashRound(round), `${place} was reached`).toBe(true);
+    });
+  });
 
   test(`at random places, ${runs} times (SEED=${seed})`, async () => {
     const random = new Random(seed);

@@ -143,12 +143,12 @@ export class MemoryService implements MoveService {
 
   async verification(move: string, showValues: boolean, caller: Caller): Promise<VerificationReport> {
     this.#note("verification", move, showValues, caller);
-    await this.status(move);
+    const { from: source, to: target } = await this.status(move);
     const values = showValues ? { name: { source: "a", target: null } } : null;
-    const difference = { lane: `${move}.main.f1`, table: "shop.users", key: "id=5", seq: 9, foundAtMs: 0, values };
+    const place = { lane: `${move}.main.f1`, source, target, table: "shop.users", key: "id=5", seq: 9, foundAtMs: 0 };
     return {
       lanes: [{ lane: `${move}.main.f1`, ...VERIFIED }],
-      differences: this.differing ? [{ ...difference, kind: "differing", columns: ["name"] }] : [],
+      differences: this.differing ? [{ ...place, values, kind: "differing", columns: ["name"] }] : [],
     };
   }
 

@@ -47,7 +47,7 @@ describe("V3: verify", () => {
       expect.anything(),
     ]);
     const shown = await dray(["verify", "shop-acme", "--show-values"]);
-    expect(shown.stdout).toContain("    name: a at the source, NULL at the target");
+    expect(shown.stdout).toContain("    name: a at eu1, NULL at eu2");
     expect(service.asked.at(-1)?.slice(0, 3)).toEqual(["verification", "shop-acme", true]);
     const usage = await dray(["verify", "shop-acme", "--repair", "--table", "shop.users"]);
     expect([usage.code, usage.stderr]).toEqual([2, expect.stringContaining("leave --table away")]);
