@@ -1,33 +1,15 @@
 import { type BackoffOptions, withBackoff } from "../pipeline/backoff.ts";
-import type { MarkPlace } from "../pipeline/capture-options.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
+import type { AttemptLane, Drained, Slipped, Unverified } from "./attempt-lane.ts";
 import { type CommitPoint, type DecidedIn, isCommitted, type Outcomes } from "./commit-point.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
 import { type BeginMarks, marksIn } from "./way-back.ts";
-
-/** A drained mark, and what its lane's log says about it. */
-export type Drained = {
-  readonly place: MarkPlace;
-  /** The newest entry with changes, in the writer epoch of `place`. */
-  readonly lastChangeSeq: number;
-};
-
-/** A row that was written behind S1, though the tenant was fenced. */
-export type Slipped = {
-  readonly lane: string;
-  readonly table: string;
-  readonly key: string;
-  /** The source's name of its transaction, its time there, and the session that wrote it where the source tells. */
-  readonly transaction: string;
-  readonly committedAtMs: number;
-  readonly session: number | null;
-};
 
 /** What proves that nothing came between S1 and S2: one writer of the log saw both, and no change in between. */
 export type Proof = {
@@ -38,25 +20,6 @@ export type Proof = {
   /** The newest entry with a change; below s1. */
   readonly lastChange: number;
 };
-
-/** One lane as a cutover sees it. */
-export interface AttemptLane {
-  readonly lane: string;
-  /** Commits a sentinel and resolves once the target has durably applied all before it. */
-  drain(signal: AbortSignal): Promise<Drained>;
-  /** The same, and nothing of the tenant is carried from that place on. */
-  seal(signal: AbortSignal): Promise<Drained>;
-  /** Behind that drained mark: the rows that changed lately, on both sides. Empty: none differs. */
-  verify(behind: Drained, signal: AbortSignal): Promise<readonly string[]>;
-  /** Changes held behind the seal. */
-  held(): number;
-  /** What was written behind S1, by name. */
-  slipped(): readonly Slipped[];
-  /** Lifts the seal: what was held is carried after all. */
-  release(): void;
-  /** C5: the commit point is passed; the lane is closed in the target and only watched from here on. */
-  close(signal: AbortSignal): Promise<void>;
-}
 
 export type AttemptOptions = {
   readonly generation: number;
@@ -199,11 +162,10 @@ export class Attempt {
       await probe("cutover.after-s2");
       signal.throwIfAborted();
       if (this.#isProven(first, second)) {
-        if (differing.length > 0) {
-          throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
-        }
+        this.#requireEqual(differing);
         this.#proof = this.#proofOf(first, second);
         this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
+        this.#requireVerified();
         return;
       }
       const slipped = this.#options.lanes.flatMap((lane) => lane.slipped());
@@ -229,7 +191,30 @@ export class Attempt {
     const found = this.#options.lanes.map((lane, i) =>
       withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );
-    return (await Promise.all(found)).flat();
+    const unverified = await Promise.all(found);
+    this.#requireCovered(unverified);
+    return unverified.flatMap(({ differing }) => differing);
+  }
+
+  /** V2: what was verified may have been lost, or a pass have ended, since the fenced comparison. */
+  #requireVerified(): void {
+    if (this.#options.verify === "accepted") return;
+    const unverified = this.#options.lanes.map((lane) => lane.unverified());
+    this.#requireCovered(unverified);
+    this.#requireEqual(unverified.flatMap(({ differing }) => differing));
+  }
+
+  /** V2: dirty keys say what changed since a table was compared, and nothing of one that was not. */
+  #requireCovered(unverified: readonly Unverified[]): void {
+    const { generation } = this.#options;
+    const tables = unverified.flatMap(({ uncovered }) => uncovered);
+    if (tables.length > 0) throw new DrayError("VERIFICATION_LOST", { generation, tables });
+  }
+
+  #requireEqual(differing: readonly string[]): void {
+    const { generation } = this.#options;
+    if (differing.length === 0) return;
+    throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
   }
 
   /** No lane carried, or holds, a change of the tenant behind S1; one writer epoch saw both. */

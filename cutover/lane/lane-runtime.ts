@@ -15,7 +15,7 @@ import type { Throttle } from "../../pipeline/throttle.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import type { ApplierState } from "../../sinks/applier-options.ts";
 import type { Sink } from "../../sinks/sink.ts";
-import type { AttemptLane, Drained, Slipped } from "../attempt.ts";
+import type { AttemptLane, Drained, Slipped, Unverified } from "../attempt-lane.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
 import type { LostBody } from "./lost-body.ts";
@@ -251,13 +251,13 @@ export class LaneRuntime implements AttemptLane {
     return this.#options.describeKey(table, key);
   }
 
-  async verify({ place }: Drained, signal: AbortSignal): Promise<readonly string[]> {
+  async verify({ place }: Drained, signal: AbortSignal): Promise<Unverified> {
     const { sink } = await this.#apply.wait(signal);
-    const found = await this.#verify.compareFenced(sink, place.header.seq, signal);
-    return found.map(({ table, found: { key, kind }, columns }) => {
-      const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
-      return `${table} ${this.#options.describeKey(table, key)}: ${kind}${at}`;
-    });
+    return await this.#verify.compareFenced(sink, place.header.seq, signal);
+  }
+
+  unverified(): Unverified {
+    return this.#verify.unverified();
   }
 
   held(): number {

@@ -15,13 +15,15 @@ import { readUpToNow } from "../../pipeline/log/read-up-to-now.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/source.ts";
 import type { Throttle } from "../../pipeline/throttle.ts";
-import { compareRows, type FoundRow } from "../../pipeline/verify/compare.ts";
+import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import { VerifiedState } from "../../pipeline/verify/verified-state.ts";
 import type { Span } from "../../pipeline/verify/verified-table.ts";
 import { VerifyRounds } from "../../pipeline/verify/verify-rounds.ts";
 import type { EntryFollower } from "../../sinks/follower.ts";
 import type { LaneSink, Progress } from "../../sinks/sink.ts";
 import { Verifier } from "../../sinks/verifier.ts";
+import type { Unverified } from "../attempt-lane.ts";
+import { compareOpenKeys, type OpenDifference, openDifferences, uncoveredTables } from "./fenced-comparison.ts";
 import type { VerifyMemory } from "./verify-memory.ts";
 
 export type VerifyHalfOptions = {
@@ -36,23 +38,15 @@ export type VerifyHalfOptions = {
   readonly chunkBudget: ChunkBudget;
   readonly logger: Logger;
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  readonly describeKey: (table: string, key: KeyBytes) => string;
   /** Why verification should wait though nobody holds the throttle; null: it need not. */
   readonly yieldsTo: () => string | null;
   readonly restPerMs: () => number;
 };
 
-/** A row that differed while nothing was written. */
-export type FencedDifference = {
-  readonly table: string;
-  readonly found: FoundRow;
-  readonly columns: readonly string[];
-};
-
 /** A read view, and one statement on each side. */
 const FENCED_VIEW_MS = 3;
 const GUESSED_MS_PER_KEY = 0.03;
-/** Read on both sides at once by one statement each. */
-const FENCED_KEYS_AT_ONCE = 2_000;
 /** What was folded since is folded again from the log after a restart. */
 const SAVE_EVERY_MS = 10_000;
 
@@ -173,40 +167,23 @@ export class VerifyHalf {
     return this.#verifier.collected;
   }
 
-  /**
-   * V2: every dirty key on both sides, behind a mark that the target has applied and while the tenant is fenced: then
-   * nothing changes, and what is found is real if the proof holds that nothing did. `seq` is the mark's.
-   */
-  async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<readonly FencedDifference[]> {
+  /** V2: under the fence, behind the mark `seq`; see `compareOpenKeys`. Of a table that is not covered nothing is read. */
+  async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<Unverified> {
     const { source, stream, clock, columnsOf } = this.#options;
-    const differences: FencedDifference[] = [];
-    const dirty = this.#state.tables.filter(({ dirtyKeys }) => dirtyKeys > 0);
-    if (dirty.length === 0) return [];
+    if (uncoveredTables(this.#state).length > 0) return this.unverified();
     const beganMs = clock.monotonicMs();
-    let compared = 0;
-    const view = await sink.openReadView(signal);
-    try {
-      for (const table of dirty) {
-        for (const keys of slices(table.oldestDirty(table.dirtyKeys), FENCED_KEYS_AT_ONCE)) {
-          const [rows, atTarget] = await Promise.all([
-            stream.readKeys(source, table.id, keys, signal),
-            view.readKeys(table.id, keys, signal),
-          ]);
-          compared += keys.length;
-          const atSource = new Map(rows.single().map(({ key, row }) => [keyText(key), row]));
-          const asked = keys.map((key) => ({ key, row: atSource.get(keyText(key)) ?? null }));
-          const found = compareRows(asked, atTarget);
-          for (const each of found)
-            differences.push({ table: table.id, found: each, columns: columnsOf(table.id, each) });
-          if (found.length === 0) for (const key of keys) table.comparedKey(key, seq, null);
-        }
-      }
-    } finally {
-      await view.close();
+    const options = { source, stream, state: this.#state, columnsOf };
+    const { differences, keys } = await compareOpenKeys(options, sink, seq, signal);
+    if (keys > 0) {
+      this.#changed = true;
+      this.#msPerKey = Math.max(0.001, (clock.monotonicMs() - beganMs - FENCED_VIEW_MS) / Math.max(50, keys));
     }
-    this.#changed = true;
-    this.#msPerKey = Math.max(0.001, (clock.monotonicMs() - beganMs - FENCED_VIEW_MS) / Math.max(50, compared));
-    return differences;
+    return this.#unverified(differences);
+  }
+
+  /** What stands against a commit as far as it is known now: tables to be compared, and every difference by name. */
+  unverified(): Unverified {
+    return this.#unverified([]);
   }
 
   /** The source's half, as long as one capture lives. */
@@ -243,6 +220,17 @@ export class VerifyHalf {
   /** The applier has ended. */
   async stop(): Promise<void> {
     await this.#verifier.stop();
+  }
+
+  /** Beside what was just found: it may be read anew, and is the better named. */
+  #unverified(found: readonly OpenDifference[]): Unverified {
+    const named = ({ table, key }: OpenDifference) => `${table} ${this.#options.describeKey(table, key)}`;
+    const all = new Map([...openDifferences(this.#state), ...found].map((each) => [named(each), each]));
+    const differing = [...all].map(([row, { kind, columns }]) => {
+      const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
+      return `${row}: ${kind}${at}`;
+    });
+    return { uncovered: uncoveredTables(this.#state), differing };
   }
 
   async #load(): Promise<void> {
@@ -291,10 +279,6 @@ export class VerifyHalf {
       this.#state.startAt(progress.anchor);
     }
   }
-}
-
-function slices<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
 function lostAsNull(error: unknown): null {

@@ -1,0 +1,140 @@
+import { describe, expect, test } from "vitest";
+import { Attempt, type AttemptOptions, type AttemptResult } from "../../cutover/attempt.ts";
+import type { AttemptLane, Drained, Slipped, Unverified } from "../../cutover/attempt-lane.ts";
+import { CommitPoint } from "../../cutover/commit-point.ts";
+import { Fencing } from "../../cutover/fencing.ts";
+import { systemClock } from "../../pipeline/clock.ts";
+import { isDrayError } from "../../pipeline/errors.ts";
+import type { Outcome, OutcomeDraft, OutcomeResult, OutcomeRow, OutcomeStore } from "../../pipeline/outcome.ts";
+import { noProbe } from "../../pipeline/probe.ts";
+
+/*
+ * What an attempt makes of what its lanes say: a lane here says exactly what the test has it say, behind a real commit
+ * point over outcomes in memory.
+ */
+class Outcomes implements OutcomeStore {
+  readonly rows: OutcomeRow[] = [];
+
+  readOutcomes = async (): Promise<readonly OutcomeRow[]> => this.rows;
+  serverIdentity = async () => ({ uuid: "home", version: "9", readOnly: false });
+
+  async insertOutcome(draft: OutcomeDraft): Promise<OutcomeResult> {
+    const row = this.rows.find(({ generation }) => generation === draft.generation);
+    if (row === undefined) {
+      this.rows.push(draft);
+      return { result: "won" };
+    }
+    return { result: row.outcome === draft.outcome ? "already-same" : "lost", row };
+  }
+}
+
+const CLEAN: Unverified = { uncovered: [], differing: [] };
+class FakeLane implements AttemptLane {
+  readonly lane = "it.db.f1";
+  epoch = 1;
+  seq = 0;
+  lastChangeSeq = 0;
+  fenced: Unverified = CLEAN;
+  known: Unverified = CLEAN;
+  rows: readonly Slipped[] = [];
+  compared = 0;
+  drains = 0;
+  /** What happens behind S1 of each round. */
+  meanwhile: (() => void)[] = [];
+  heldNow: () => number = () => 0;
+
+  async drain(): Promise<Drained> {
+    this.drains++;
+    const drained = this.#place();
+    this.meanwhile.shift()?.();
+    return drained;
+  }
+  seal = async (): Promise<Drained> => this.#place();
+  async verify(): Promise<Unverified> {
+    this.compared++;
+    return this.fenced;
+  }
+  unverified = (): Unverified => this.known;
+  held = (): number => this.heldNow();
+  slipped = (): readonly Slipped[] => this.rows;
+  release(): void {
+    this.rows = [];
+  }
+  close = async (): Promise<void> => {};
+
+  #place(): Drained {
+    const place = { header: { seq: ++this.seq, epoch: this.epoch } } as Drained["place"];
+    return { place, lastChangeSeq: this.lastChangeSeq };
+  }
+}
+
+async function run(lane: FakeLane, change: Partial<AttemptOptions> = {}): Promise<AttemptResult> {
+  const clock = systemClock;
+  const sides = { home: new Outcomes(), target: new Outcomes() };
+  const from = { move: "it", tenant: "acme", from: "a", to: "b" };
+  const attempt = new Attempt({
+    generation: 3,
+    direction: "forward",
+    lanes: [lane],
+    fencing: new Fencing({ ...from, fences: [], routes: [], graceMs: 0, clock }),
+    commitPoint: new CommitPoint({ ...sides, move: "it", clock, probe: noProbe, earlier: 0, onHeld: () => {} }),
+    quiesce: async () => {},
+    verify: "compared",
+    prepare: async () => ({}),
+    confirmTargets: async () => [],
+    homeUuid: "home",
+    maxPauseMs: 20_000,
+    routePatienceMs: 1_000,
+    clock,
+    probe: noProbe,
+    onStep: () => {},
+    onHeld: () => {},
+    onSlipped: async () => {},
+    slipPolicy: "drain-again",
+    onCommitted: async () => {},
+    ...change,
+  });
+  const result = await attempt.run(new AbortController().signal);
+  const outcomes: readonly (Outcome | undefined)[] = [sides.home.rows[0]?.outcome, sides.target.rows[0]?.outcome];
+  if (result.outcome === "committed") expect(outcomes).toEqual(["COMMITTED", "COMMITTED"]);
+  else expect(outcomes[0]).toBe("ABORTED");
+  return result;
+}
+
+function errorOf({ error }: AttemptResult): { readonly code: string; readonly facts: object } {
+  if (!isDrayError(error)) throw new Error(`not one of ours: ${String(error)}`);
+  return { code: error.code, facts: error.facts };
+}
+
+describe("V2: what is not verified is not committed over", () => {
+  test("a table that is not covered under the fence ends the attempt, by its name", async () => {
+    const lane = new FakeLane();
+    lane.fenced = { uncovered: ["s.t"], differing: [] };
+    const result = await run(lane);
+    expect(result.outcome).toBe("aborted");
+    expect(errorOf(result)).toMatchObject({ code: "VERIFICATION_LOST", facts: { generation: 3, tables: ["s.t"] } });
+  });
+
+  test("what was verified is lost behind the fenced comparison: the attempt ends", async () => {
+    const lane = new FakeLane();
+    const confirmTargets = async () => {
+      lane.known = { uncovered: ["s.t"], differing: [] };
+      return [];
+    };
+    expect(errorOf(await run(lane, { confirmTargets })).code).toBe("VERIFICATION_LOST");
+  });
+
+  test("a pass that began before the fence finds a row once the keys were compared: the attempt ends, by its name", async () => {
+    const lane = new FakeLane();
+    const confirmTargets = async () => {
+      lane.known = { uncovered: [], differing: ["s.t id=1: extra"] };
+      return [];
+    };
+    const result = await run(lane, { confirmTargets });
+    expect(errorOf(result)).toMatchObject({ code: "VERIFY_DIFFERS", facts: { rows: ["s.t id=1: extra"], count: 1 } });
+  });
+
+  test("everything covered, and nothing differs: it commits", async () => {
+    expect((await run(new FakeLane())).outcome).toBe("committed");
+  });
+});
