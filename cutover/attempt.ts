@@ -29,8 +29,8 @@ export type AttemptOptions = {
   readonly commitPoint: CommitPoint;
   /** Waits for the source's transactions that were writing when the fence came down. */
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
-  /** accepted: a person answers for rows that were not compared. */
-  readonly verify: "compared" | "accepted";
+  /** Lanes of which the gate said no and a person answers for what is not verified: their rows are not compared. */
+  readonly accepted: ReadonlySet<string>;
   /** C7: marks the place from which on the new home's writes are carried back; the nonces by lane, none without a way back. */
   readonly prepare: (signal: AbortSignal) => Promise<BeginMarks>;
   /** C6: behind the proof; fails where a candidate does not have everything by the time the signal ends. */
@@ -186,20 +186,23 @@ export class Attempt {
 
   /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
   async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
-    if (this.#options.verify === "accepted") return [];
     const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
-    const found = this.#options.lanes.map((lane, i) =>
-      withBackoff(() => lane.verify(first[i] as Drained, signal), options),
+    const found = this.#options.lanes.map(async (lane, i) =>
+      this.#isAccepted(lane) ? null : await withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );
-    const unverified = await Promise.all(found);
+    const unverified = (await Promise.all(found)).filter((each) => each !== null);
     this.#requireCovered(unverified);
     return unverified.flatMap(({ differing }) => differing);
   }
 
+  #isAccepted({ lane }: AttemptLane): boolean {
+    return this.#options.accepted.has(lane);
+  }
+
   /** V2: what was verified may have been lost, or a pass have ended, since the fenced comparison. */
   #requireVerified(): void {
-    if (this.#options.verify === "accepted") return;
-    const unverified = this.#options.lanes.map((lane) => lane.unverified());
+    const compared = this.#options.lanes.filter((lane) => !this.#isAccepted(lane));
+    const unverified = compared.map((lane) => lane.unverified());
     this.#requireCovered(unverified);
     this.#requireEqual(unverified.flatMap(({ differing }) => differing));
   }

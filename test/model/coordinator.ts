@@ -174,7 +174,7 @@ export class Coordinator {
       quiesce: (deadlineMs, signal) => this.#quiesce(parts.clock, deadlineMs, signal),
       // What the model has no rows for: nothing ever differs, and no target is lost (C6, V2).
       direction: this.memory.home === "from" ? "forward" : "reverse",
-      verify: "accepted",
+      accepted: new Set([lane.name]),
       confirmTargets: async () => [],
       onSlipped: async () => {},
       slipPolicy: "drain-again",

@@ -30,7 +30,7 @@ class Outcomes implements OutcomeStore {
 
 const CLEAN: Unverified = { uncovered: [], differing: [] };
 class FakeLane implements AttemptLane {
-  readonly lane = "it.db.f1";
+  readonly lane: string;
   epoch = 1;
   seq = 0;
   lastChangeSeq = 0;
@@ -42,6 +42,10 @@ class FakeLane implements AttemptLane {
   /** What happens behind S1 of each round. */
   meanwhile: (() => void)[] = [];
   heldNow: () => number = () => 0;
+
+  constructor(lane = "it.db.f1") {
+    this.lane = lane;
+  }
 
   async drain(): Promise<Drained> {
     this.drains++;
@@ -79,7 +83,7 @@ async function run(lane: FakeLane, change: Partial<AttemptOptions> = {}): Promis
     fencing: new Fencing({ ...from, fences: [], routes: [], graceMs: 0, clock }),
     commitPoint: new CommitPoint({ ...sides, move: "it", clock, probe: noProbe, earlier: 0, onHeld: () => {} }),
     quiesce: async () => {},
-    verify: "compared",
+    accepted: new Set(),
     prepare: async () => ({}),
     confirmTargets: async () => [],
     homeUuid: "home",
@@ -132,6 +136,16 @@ describe("V2: what is not verified is not committed over", () => {
     };
     const result = await run(lane, { confirmTargets });
     expect(errorOf(result)).toMatchObject({ code: "VERIFY_DIFFERS", facts: { rows: ["s.t id=1: extra"], count: 1 } });
+  });
+
+  test("what a person answers for is not compared; another lane is as always", async () => {
+    const [accepted, other] = [new FakeLane("it.db.f1"), new FakeLane("it.other.f1")];
+    accepted.fenced = accepted.known = { uncovered: ["s.t"], differing: ["s.t id=1: extra"] };
+    const change = { lanes: [accepted, other], accepted: new Set([accepted.lane]) };
+    expect((await run(accepted, change)).outcome).toBe("committed");
+    expect([accepted.compared, other.compared]).toEqual([0, 1]);
+    other.fenced = { uncovered: [], differing: ["s.u id=2: missing"] };
+    expect(errorOf(await run(accepted, change)).facts).toMatchObject({ rows: ["s.u id=2: missing"] });
   });
 
   test("everything covered, and nothing differs: it commits", async () => {
