@@ -8,18 +8,9 @@ import type { AttemptLane, Drained, Slipped, Unverified } from "./attempt-lane.t
 import { type CommitPoint, type DecidedIn, isCommitted, type Outcomes } from "./commit-point.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
+import { type Interval, judgeInterval, type Proof, type Reopened } from "./proof.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
 import { type BeginMarks, marksIn } from "./way-back.ts";
-
-/** What proves that nothing came between S1 and S2: one writer of the log saw both, and no change in between. */
-export type Proof = {
-  readonly lane: string;
-  readonly epoch: number;
-  readonly s1: number;
-  readonly s2: number;
-  /** The newest entry with a change; below s1. */
-  readonly lastChange: number;
-};
 
 export type AttemptOptions = {
   readonly generation: number;
@@ -48,7 +39,9 @@ export type AttemptOptions = {
   readonly onHeld: (step: StepName, error: Error) => void;
   /** A write slipped in between S1 and S2: durable before anything is done about it. */
   readonly onSlipped: (rows: readonly Slipped[]) => Promise<void>;
-  /** What is done about it: drained again, or the attempt is aborted. */
+  /** A lane's capture was opened anew between S1 and S2, so that nothing is proven: durable as well. */
+  readonly onUnproven: (reopened: readonly Reopened[]) => Promise<void>;
+  /** What is done about a write that slipped in: drained again, or the attempt is aborted. */
   readonly slipPolicy: "drain-again" | "abort";
   /** Durable before the next thing happens: COMMITTED stands on both sides. */
   readonly onCommitted: (targets: readonly AcknowledgedTarget[], marks: BeginMarks) => Promise<void>;
@@ -70,7 +63,7 @@ export type AttemptResult = {
   readonly error: unknown;
 };
 
-/** A write that slips between S1 and S2 is carried by draining again; one that keeps coming is a leak. */
+/** What slips between S1 and S2 is carried by draining again; where that goes on, the attempt is aborted. */
 const REPEATS = 5;
 
 /**
@@ -143,38 +136,51 @@ export class Attempt {
   }
 
   async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
-    const { fencing, generation, quiesce, confirmTargets, probe } = this.#options;
+    const { fencing, generation, quiesce, probe } = this.#options;
     await this.#timeline.run("fence", () => fencing.fence(generation, this.#options.maxPauseMs, signal));
     await probe("cutover.after-fence");
     await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
     await probe("cutover.after-quiesce");
-    for (;;) {
-      const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
-      await probe("cutover.after-s1");
-      const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
-      await probe("cutover.after-verify");
-      this.#isMarked = true;
-      this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
-      await probe("cutover.after-prepare");
-      await this.#timeline.run("pin", () => fencing.pin(generation, signal));
-      await probe("cutover.after-pin");
-      const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
-      await probe("cutover.after-s2");
-      signal.throwIfAborted();
-      if (this.#isProven(first, second)) {
-        this.#requireEqual(differing);
-        this.#proof = this.#proofOf(first, second);
-        this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
-        this.#requireVerified();
-        return;
-      }
-      const slipped = this.#options.lanes.flatMap((lane) => lane.slipped());
-      await this.#options.onSlipped(slipped);
-      // What came between has been, or will now be, carried: drain again and prove again.
-      for (const lane of this.#options.lanes) lane.release();
-      const limit = this.#options.slipPolicy === "abort" ? 0 : REPEATS;
-      if (++this.#repeats > limit) throw new DrayError("FENCE_LEAKS", { generation, repeats: limit, rows: slipped });
-    }
+    for (;;) if ((await this.#round(signal)) === "proven") return;
+  }
+
+  /** From S1 to S2 and what they prove. A round that proves nothing has told so, and may be taken again. */
+  async #round(signal: AbortSignal): Promise<"proven" | "again"> {
+    const { fencing, generation, lanes, confirmTargets, probe } = this.#options;
+    const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
+    await probe("cutover.after-s1");
+    const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
+    await probe("cutover.after-verify");
+    this.#isMarked = true;
+    this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
+    await probe("cutover.after-prepare");
+    await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+    await probe("cutover.after-pin");
+    const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+    await probe("cutover.after-s2");
+    signal.throwIfAborted();
+    const interval = judgeInterval(lanes, first, second);
+    if (interval.kind !== "proven") return await this.#again(interval);
+    this.#requireEqual(differing);
+    this.#proof = interval.proof;
+    this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
+    this.#requireVerified();
+    return "proven";
+  }
+
+  /** What came between has been, or will now be, carried: told, and then drained and proven again, as the policy allows. */
+  async #again(interval: Exclude<Interval, { readonly kind: "proven" }>): Promise<"again"> {
+    const { generation, lanes, slipPolicy, onSlipped, onUnproven } = this.#options;
+    const rows = interval.kind === "leaked" ? lanes.flatMap((lane) => lane.slipped()) : [];
+    if (interval.kind === "leaked") await onSlipped(rows);
+    else await onUnproven(interval.reopened);
+    for (const lane of lanes) lane.release();
+    this.#repeats++;
+    // A capture that was opened anew is nobody's fault: what the manifest says of leaks does not count for it.
+    const limit = interval.kind === "leaked" && slipPolicy === "abort" ? 0 : REPEATS;
+    if (this.#repeats <= limit) return "again";
+    if (interval.kind === "leaked") throw new DrayError("FENCE_LEAKS", { generation, repeats: limit, rows });
+    throw new DrayError("INTERVAL_UNPROVEN", { generation, repeats: limit, lanes: interval.reopened });
   }
 
   /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
@@ -218,24 +224,6 @@ export class Attempt {
     const { generation } = this.#options;
     if (differing.length === 0) return;
     throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
-  }
-
-  /** No lane carried, or holds, a change of the tenant behind S1; one writer epoch saw both. */
-  #isProven(first: readonly Drained[], second: readonly Drained[]): boolean {
-    return this.#options.lanes.every((lane, i) => {
-      const s1 = first[i]?.place.header;
-      const s2 = second[i];
-      if (s1 === undefined || s2 === undefined) return false;
-      return s1.epoch === s2.place.header.epoch && s2.lastChangeSeq < s1.seq && lane.held() === 0;
-    });
-  }
-
-  #proofOf(first: readonly Drained[], second: readonly Drained[]): readonly Proof[] {
-    return this.#options.lanes.map(({ lane }, i) => {
-      const [s1, s2] = [first[i] as Drained, second[i] as Drained];
-      const { epoch, seq } = s2.place.header;
-      return { lane, epoch, s1: s1.place.header.seq, s2: seq, lastChange: s2.lastChangeSeq };
-    });
   }
 
   async #commit(signal: AbortSignal): Promise<Outcome> {

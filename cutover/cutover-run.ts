@@ -205,6 +205,10 @@ async function openAttempt(
       context.logger.warn({ move: move.name, generation, rows }, "writes came through the fence behind S1");
       await move.note("fence-leak", { generation, rows: rows.map((row) => ({ ...row })) }, "server");
     },
+    onUnproven: async (reopened) => {
+      context.logger.warn({ move: move.name, generation, reopened }, "a capture was opened anew between S1 and S2");
+      await move.note("interval-unproven", { generation, lanes: reopened.map((lane) => ({ ...lane })) }, "server");
+    },
     slipPolicy: context.journal.move.manifest.cutover.onSlip,
     homeUuid,
     routePatienceMs: context.settings.routePatienceMs,

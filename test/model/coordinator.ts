@@ -177,6 +177,7 @@ export class Coordinator {
       accepted: new Set([lane.name]),
       confirmTargets: async () => [],
       onSlipped: async () => {},
+      onUnproven: async () => {},
       slipPolicy: "drain-again",
       prepare: async () => {
         await this.#openReverse(parts.clock, generation);

@@ -1,8 +1,11 @@
-import { describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { Attempt, type AttemptOptions, type AttemptResult } from "../../cutover/attempt.ts";
 import type { AttemptLane, Drained, Slipped, Unverified } from "../../cutover/attempt-lane.ts";
 import { CommitPoint } from "../../cutover/commit-point.ts";
+import type { JournalEntry } from "../../cutover/control-store.ts";
+import { attemptsOf, proofOf } from "../../cutover/evidence-cutovers.ts";
 import { Fencing } from "../../cutover/fencing.ts";
+import type { Reopened } from "../../cutover/proof.ts";
 import { systemClock } from "../../pipeline/clock.ts";
 import { isDrayError } from "../../pipeline/errors.ts";
 import type { Outcome, OutcomeDraft, OutcomeResult, OutcomeRow, OutcomeStore } from "../../pipeline/outcome.ts";
@@ -29,6 +32,15 @@ class Outcomes implements OutcomeStore {
 }
 
 const CLEAN: Unverified = { uncovered: [], differing: [] };
+const ROW: Slipped = {
+  lane: "it.db.f1",
+  table: "s.t",
+  key: "id=1",
+  transaction: "t1",
+  committedAtMs: 1,
+  session: 7,
+};
+
 class FakeLane implements AttemptLane {
   readonly lane: string;
   epoch = 1;
@@ -94,6 +106,7 @@ async function run(lane: FakeLane, change: Partial<AttemptOptions> = {}): Promis
     onStep: () => {},
     onHeld: () => {},
     onSlipped: async () => {},
+    onUnproven: async () => {},
     slipPolicy: "drain-again",
     onCommitted: async () => {},
     ...change,
@@ -151,4 +164,78 @@ describe("V2: what is not verified is not committed over", () => {
   test("everything covered, and nothing differs: it commits", async () => {
     expect((await run(new FakeLane())).outcome).toBe("committed");
   });
+});
+
+describe("C: what came between S1 and S2", () => {
+  const told: { leaks: Slipped[][]; unproven: Reopened[][] } = { leaks: [], unproven: [] };
+  const policy = (slipPolicy: "abort" | "drain-again"): Partial<AttemptOptions> => ({
+    slipPolicy,
+    onSlipped: async (rows) => void told.leaks.push([...rows]),
+    onUnproven: async (reopened) => void told.unproven.push([...reopened]),
+  });
+
+  beforeEach(() => {
+    told.leaks = [];
+    told.unproven = [];
+  });
+
+  function reopening(times: number): FakeLane {
+    const lane = new FakeLane();
+    const reopen = () => {
+      lane.epoch++;
+      lane.lastChangeSeq = 0;
+    };
+    lane.meanwhile = Array.from({ length: times }, () => reopen);
+    return lane;
+  }
+
+  test.each(["abort", "drain-again"] as const)(
+    "a capture that was opened anew is no leak: told as what it is, and drained again where leaks have it %s",
+    async (slipPolicy) => {
+      const lane = reopening(2);
+      const result = await run(lane, policy(slipPolicy));
+      expect(result).toMatchObject({ outcome: "committed", repeats: 2, proof: [{ epoch: 3, s1: 5, s2: 6 }] });
+      expect(lane.drains).toBe(3);
+      expect(told).toEqual({
+        leaks: [],
+        unproven: [[{ lane: lane.lane, s1Epoch: 1, s2Epoch: 2 }], [{ lane: lane.lane, s1Epoch: 2, s2Epoch: 3 }]],
+      });
+    },
+  );
+
+  test("one that is opened anew every time ends the attempt, and nobody is accused of writing", async () => {
+    const result = await run(reopening(9), policy("drain-again"));
+    expect(errorOf(result)).toMatchObject({
+      code: "INTERVAL_UNPROVEN",
+      facts: { repeats: 5, lanes: [{ lane: "it.db.f1" }] },
+    });
+    expect(told.leaks).toEqual([]);
+  });
+
+  test("a change that the new epoch has carried is a leak, whichever epoch it came in", async () => {
+    const lane = new FakeLane();
+    lane.meanwhile = [
+      () => {
+        lane.epoch++;
+        lane.lastChangeSeq = ++lane.seq;
+        lane.rows = [ROW];
+      },
+    ];
+    const result = await run(lane, policy("abort"));
+    expect(errorOf(result)).toMatchObject({ code: "FENCE_LEAKS", facts: { repeats: 0, rows: [ROW] } });
+    expect(told).toEqual({ leaks: [[ROW]], unproven: [] });
+  });
+});
+
+test("evidence tells a capture that was opened anew apart from writes that came through", () => {
+  const entry = (event: string, facts: JournalEntry["facts"]): JournalEntry => {
+    return { seq: 1, atMs: 1, by: "server", event, from: "cutting-over", to: "cutting-over", facts } as JournalEntry;
+  };
+  const lanes = [{ lane: "it.db.f1", s1Epoch: 1, s2Epoch: 2 }];
+  const [attempt] = attemptsOf([
+    entry("attempt", { generation: 3 }),
+    entry("interval-unproven", { generation: 3, lanes }),
+    entry("committed", { generation: 3 }),
+  ]);
+  expect(attempt && proofOf(attempt)).toMatchObject({ generation: 3, leaks: [], unproven: lanes });
 });
