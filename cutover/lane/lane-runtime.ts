@@ -261,11 +261,11 @@ export class LaneRuntime implements AttemptLane {
   }
 
   held(): number {
-    return this.#capture.capture?.heldChanges ?? 0;
+    return this.#capture.sealed?.heldChanges ?? 0;
   }
 
   slipped(): readonly Slipped[] {
-    return (this.#capture.capture?.sinceSentinel ?? []).flatMap(({ transaction, committedAtMs, session, changes }) =>
+    return (this.#capture.sealed?.sinceSentinel ?? []).flatMap(({ transaction, committedAtMs, session, changes }) =>
       changes.map(({ table, key }) => ({
         lane: this.lane,
         table,
@@ -338,7 +338,7 @@ export class LaneRuntime implements AttemptLane {
         },
       );
     }
-    return { place, lastChangeSeq: this.#capture.capture?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
+    return { place, lastChangeSeq: this.#capture.sealed?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
   }
 
   async #onCopied(seq: number, signal: AbortSignal): Promise<void> {
