@@ -164,8 +164,11 @@ export class Attempt {
     this.#requireEqual(differing);
     this.#proof = interval.proof;
     this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
+    await probe("cutover.before-commit");
+    signal.throwIfAborted();
     this.#requireVerified();
-    return "proven";
+    // What came behind S2 and is known by now is not committed over; what comes later is a stray (C5).
+    return lanes.some((lane) => lane.held() > 0) ? await this.#again({ kind: "leaked" }) : "proven";
   }
 
   /** What came between has been, or will now be, carried: told, and then drained and proven again, as the policy allows. */

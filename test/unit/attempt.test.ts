@@ -227,6 +227,34 @@ describe("C: what came between S1 and S2", () => {
   });
 });
 
+describe("C: what is held behind S2 when COMMITTED is to be written", () => {
+  /** Comes with this look at it, the first being the proof's. */
+  function slippingAt(look: number): FakeLane {
+    const lane = new FakeLane();
+    let looks = 0;
+    lane.heldNow = () => {
+      if (++looks !== look) return 0;
+      lane.rows = [ROW];
+      return 1;
+    };
+    return lane;
+  }
+
+  test("known by then, it is told and drained again", async () => {
+    const leaks: Slipped[][] = [];
+    const lane = slippingAt(2);
+    const result = await run(lane, { onSlipped: async (rows) => void leaks.push([...rows]) });
+    expect(result).toMatchObject({ outcome: "committed", repeats: 1 });
+    expect(leaks).toEqual([[ROW]]);
+    expect(lane.drains).toBe(2);
+  });
+
+  test("where the manifest says so, it aborts the attempt by name", async () => {
+    const result = await run(slippingAt(2), { slipPolicy: "abort" });
+    expect(errorOf(result)).toMatchObject({ code: "FENCE_LEAKS", facts: { rows: [ROW] } });
+  });
+});
+
 test("evidence tells a capture that was opened anew apart from writes that came through", () => {
   const entry = (event: string, facts: JournalEntry["facts"]): JournalEntry => {
     return { seq: 1, atMs: 1, by: "server", event, from: "cutting-over", to: "cutting-over", facts } as JournalEntry;
