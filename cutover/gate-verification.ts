@@ -7,7 +7,7 @@ type Judged = Omit<GateCondition, "name">;
 
 /** What is asked of a lane. */
 export type VerifiedLane = Pick<LaneRuntime, "describeKey"> & {
-  readonly verification: Pick<VerifyHalf, "state" | "compareDirtyNow" | "predictFencedMs">;
+  readonly verification: Pick<VerifyHalf, "state" | "compareDirtyNow" | "predictFenced">;
 };
 
 /** What the fence must still read of dirty keys; one that cannot be compared in this time is not one to fence for. */
@@ -43,7 +43,8 @@ export async function judgeVerification(
     return { verdict: "no", value: `${differing.slice(0, NAMED).join("; ")}${more}`, limit };
   }
   const dirty = state.tables.reduce((sum, { dirtyKeys }) => sum + dirtyKeys, 0);
-  const predictedMs = verification.predictFencedMs(dirty);
-  const value = `100%, 0 differences, ${dirty} dirty keys: about ${predictedMs.toFixed(0)} ms under the fence`;
-  return { verdict: predictedMs <= options.budgetMs ? "yes" : "no", value, limit };
+  const { ms, known } = verification.predictFenced(dirty);
+  const pace = known === "measured" ? "" : ", by an assumed pace";
+  const value = `100%, 0 differences, ${dirty} dirty keys: about ${ms.toFixed(0)} ms under the fence${pace}`;
+  return { verdict: ms <= options.budgetMs ? "yes" : "no", value, limit };
 }

@@ -1,7 +1,9 @@
+import type { Clock } from "../../pipeline/clock.ts";
 import type { KeyBytes } from "../../pipeline/entry.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { LaneSource, StreamSource } from "../../pipeline/source.ts";
 import { compareRows, type DifferenceKind, type FoundRow } from "../../pipeline/verify/compare.ts";
+import type { KeyPace, Side } from "../../pipeline/verify/key-pace.ts";
 import type { VerifiedState } from "../../pipeline/verify/verified-state.ts";
 import type { VerifiedTable } from "../../pipeline/verify/verified-table.ts";
 import type { LaneSink, ReadView } from "../../sinks/sink.ts";
@@ -19,6 +21,8 @@ export type FencedComparisonOptions = {
   readonly stream: StreamSource;
   readonly state: VerifiedState;
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  readonly clock: Clock;
+  readonly pace: KeyPace;
 };
 
 /** Read on both sides at once by one statement each. */
@@ -30,13 +34,13 @@ const KEYS_AT_ONCE = 2_000;
  * mark's. What is known of rows that were not read is the caller's to ask: `uncoveredTables`, `openDifferences`.
  */
 export async function compareOpenKeys(
-  { source, stream, state, columnsOf }: FencedComparisonOptions,
+  { source, stream, state, columnsOf, clock, pace }: FencedComparisonOptions,
   sink: LaneSink,
   seq: number,
   signal: AbortSignal,
-): Promise<{ readonly differences: readonly OpenDifference[]; readonly keys: number }> {
+): Promise<readonly OpenDifference[]> {
   const open = state.tables.map((table) => ({ table, keys: table.openKeys() })).filter(({ keys }) => keys.length > 0);
-  if (open.length === 0) return { differences: [], keys: 0 };
+  if (open.length === 0) return [];
   const differences: OpenDifference[] = [];
   const view = await sink.openReadView(signal);
   try {
@@ -49,7 +53,7 @@ export async function compareOpenKeys(
   } finally {
     await view.close();
   }
-  return { differences, keys: open.reduce((sum, { keys }) => sum + keys.length, 0) };
+  return differences;
 
   async function compare(
     table: VerifiedTable,
@@ -57,8 +61,8 @@ export async function compareOpenKeys(
     view: ReadView,
   ): Promise<readonly FoundRow[]> {
     const [rows, atTarget] = await Promise.all([
-      stream.readKeys(source, table.id, keys, signal),
-      view.readKeys(table.id, keys, signal),
+      timed("source", keys.length, () => stream.readKeys(source, table.id, keys, signal)),
+      timed("target", keys.length, () => view.readKeys(table.id, keys, signal)),
     ]);
     const atSource = new Map(rows.single().map(({ key, row }) => [keyText(key), row]));
     const asked = keys.map((key) => ({ key, row: atSource.get(keyText(key)) ?? null }));
@@ -67,6 +71,13 @@ export async function compareOpenKeys(
     // What differs stays as it was: a write that slipped in may be why, and the proof is still to come.
     for (const key of keys) if (!differing.has(keyText(key))) table.comparedKey(key, seq, null);
     return found;
+  }
+
+  async function timed<T>(side: Side, keys: number, read: () => Promise<T>): Promise<T> {
+    const beganMs = clock.monotonicMs();
+    const rows = await read();
+    pace.took(side, keys, clock.monotonicMs() - beganMs);
+    return rows;
   }
 }
 

@@ -16,6 +16,7 @@ import type { Probe } from "../../pipeline/probe.ts";
 import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/source.ts";
 import type { Throttle } from "../../pipeline/throttle.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
+import { type KeyCost, KeyPace } from "../../pipeline/verify/key-pace.ts";
 import { VerifiedState } from "../../pipeline/verify/verified-state.ts";
 import type { Span } from "../../pipeline/verify/verified-table.ts";
 import { VerifyRounds } from "../../pipeline/verify/verify-rounds.ts";
@@ -44,9 +45,11 @@ export type VerifyHalfOptions = {
   readonly restPerMs: () => number;
 };
 
+/** What the fenced comparison of so many keys will take, and how that is known. */
+export type FencedPrediction = { readonly ms: number; readonly msPerKey: number; readonly known: KeyCost["known"] };
+
 /** A read view, and one statement on each side. */
 const FENCED_VIEW_MS = 3;
-const GUESSED_MS_PER_KEY = 0.03;
 /** What was folded since is folded again from the log after a restart. */
 const SAVE_EVERY_MS = 10_000;
 
@@ -65,7 +68,7 @@ export class VerifyHalf {
   #changed = false;
   #problem: string | null = null;
   #rowsCompared = 0;
-  #msPerKey = GUESSED_MS_PER_KEY;
+  readonly #pace = new KeyPace();
 
   constructor(options: VerifyHalfOptions) {
     this.#options = options;
@@ -77,6 +80,7 @@ export class VerifyHalf {
       clock,
       probe,
       columnsOf,
+      onKeysRead: (keys, ms) => this.#pace.took("target", keys, ms),
       onCompared: ({ rows, reason }) => {
         this.#rowsCompared += rows;
         this.#problem = reason;
@@ -94,6 +98,7 @@ export class VerifyHalf {
       yieldsTo,
       restPerMs,
       outcome: (seq, signal) => this.#verifier.outcome(seq, signal),
+      onKeysRead: (keys, ms) => this.#pace.took("source", keys, ms),
       onRetry: (error) => {
         this.#problem = reasonOf(error);
       },
@@ -137,9 +142,10 @@ export class VerifyHalf {
     return this.#rounds.compareDirtyNow(signal);
   }
 
-  /** By what comparing single keys has taken lately; it is said before a fence, and measured under it. */
-  predictFencedMs(keys: number): number {
-    return keys === 0 ? 0 : FENCED_VIEW_MS + keys * this.#msPerKey;
+  /** By what comparing single keys has taken lately, with or without a fence. */
+  predictFenced(keys: number): FencedPrediction {
+    const { ms, known } = this.#pace.perKey;
+    return { ms: keys === 0 ? 0 : FENCED_VIEW_MS + keys * ms, msPerKey: ms, known };
   }
 
   /** V3: the ranges around these keys are copied again; each once. Resolves when that stands in the log. */
@@ -171,13 +177,9 @@ export class VerifyHalf {
   async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<Unverified> {
     const { source, stream, clock, columnsOf } = this.#options;
     if (uncoveredTables(this.#state).length > 0) return this.unverified();
-    const beganMs = clock.monotonicMs();
-    const options = { source, stream, state: this.#state, columnsOf };
-    const { differences, keys } = await compareOpenKeys(options, sink, seq, signal);
-    if (keys > 0) {
-      this.#changed = true;
-      this.#msPerKey = Math.max(0.001, (clock.monotonicMs() - beganMs - FENCED_VIEW_MS) / Math.max(50, keys));
-    }
+    const options = { source, stream, clock, columnsOf, state: this.#state, pace: this.#pace };
+    const differences = await compareOpenKeys(options, sink, seq, signal);
+    this.#changed = true;
     return this.#unverified(differences);
   }
 

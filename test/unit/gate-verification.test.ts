@@ -12,6 +12,7 @@ describe("V2: what the gate says of verification", () => {
   let state: VerifiedState;
   let table: VerifiedTable;
   let lane: VerifiedLane;
+  let known: "measured" | "assumed";
   /** While the dirty keys are compared. */
   let meanwhile: () => void;
 
@@ -22,12 +23,13 @@ describe("V2: what the gate says of verification", () => {
     const digest = { source: "", target: "" };
     table.comparedRange(WHOLE, { seq: 1, rows: 9, digest, keys: [], found: [], asked: 0, nowMs: 1 });
     meanwhile = () => {};
+    known = "measured";
     lane = {
       describeKey: (_, key) => `id=${keyText(key)}`,
       verification: {
         state,
         compareDirtyNow: async () => meanwhile(),
-        predictFencedMs: (keys) => keys * MS_PER_KEY,
+        predictFenced: (keys) => ({ ms: keys * MS_PER_KEY, msPerKey: MS_PER_KEY, known }),
       },
     };
   });
@@ -46,6 +48,13 @@ describe("V2: what the gate says of verification", () => {
       value: expect.stringContaining("101 dirty keys: about 51 ms"),
       limit: expect.stringContaining("dirty keys within 50 ms"),
     });
+  });
+
+  test("a figure that rests on nothing measured says so", async () => {
+    makeDirty(10);
+    expect((await judge()).value).toMatch(/about 5 ms under the fence$/);
+    known = "assumed";
+    expect((await judge()).value).toMatch(/about 5 ms under the fence, by an assumed pace$/);
   });
 
   test("a table that was never compared closes it, and nobody waits for its dirty keys", async () => {

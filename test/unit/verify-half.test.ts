@@ -26,6 +26,7 @@ describe("V2: what is compared under the fence, and what stands against a commit
   let target: Map<string, string>;
   let sink: LaneSink;
   let read: string[];
+  let readMs: number;
 
   beforeEach(async () => {
     source = new Map([
@@ -34,6 +35,7 @@ describe("V2: what is compared under the fence, and what stands against a commit
     ]);
     target = new Map(source);
     read = [];
+    readMs = 0;
     half = new VerifyHalf({
       source: {
         lane: "l",
@@ -106,6 +108,19 @@ describe("V2: what is compared under the fence, and what stands against a commit
     expect(await half.compareFenced(sink, 9, signal)).toMatchObject({ uncovered: [TABLE] });
   });
 
+  test("C10: what keys take under a fence is assumed until keys were compared, and then what that has taken", async () => {
+    expect(half.predictFenced(100)).toMatchObject({ ms: 6, msPerKey: 0.03, known: "assumed" });
+    expect(half.predictFenced(0).ms).toBe(0);
+    table.changed("a", 6);
+    readMs = 40;
+    await half.compareFenced(sink, 9, signal);
+    const { ms, msPerKey, known } = half.predictFenced(100);
+    expect(known).toBe("measured");
+    // Of the target 40 ms, taken for those of 50 keys.
+    expect(msPerKey).toBeGreaterThanOrEqual(0.75);
+    expect(ms).toBeGreaterThanOrEqual(75);
+  });
+
   function comparedWhole(seq: number): void {
     table.comparedRange(WHOLE, { seq, rows: 2, digest: DIGEST, keys: [], found: [], asked: 0, nowMs: 1 });
   }
@@ -117,6 +132,7 @@ describe("V2: what is compared under the fence, and what stands against a commit
   function sinkOf(server: string): LaneSink {
     const readKeys = async (_: string, keys: readonly KeyBytes[]) => {
       read.push(...keys.map(keyText));
+      await systemClock.sleep(readMs);
       return new Map([...target].map(([text, row]) => [text, Buffer.from(row)]));
     };
     return { server, openReadView: async () => ({ readKeys, close: async () => {} }) } as unknown as LaneSink;
