@@ -81,13 +81,14 @@ function limitOf({ maxPauseMs, adapterMs }: Parts["cutovers"][number]): string {
 }
 
 function proofSection({ fenceProof }: Parts): Html {
-  const rows = fenceProof.cutovers.flatMap(({ generation, direction, proof, leaks }): Cell[][] =>
+  const rows = fenceProof.cutovers.flatMap(({ generation, direction, proof, leaks, unproven }): Cell[][] =>
     proof.known === null
       ? [[generation, direction, null, null, null, null, null, proof.why]]
       : proof.known.map(({ lane, epoch, s1, s2, lastChange }) => {
           const holds = lastChange < s1 && s1 < s2 ? "no change between S1 and S2" : "NOT PROVEN";
           const leaked = leaks.length === 0 ? "" : `; ${leaks.length} writes came through before and were carried`;
-          return [generation, direction, lane, epoch, s1, s2, lastChange, holds + leaked];
+          const again = unproven.length === 0 ? "" : `; a capture was opened anew before, and it was drained again`;
+          return [generation, direction, lane, epoch, s1, s2, lastChange, holds + leaked + again];
         }),
   );
   const strays = fenceProof.strays.map(({ atMs, facts }) => [time(atMs), JSON.stringify(facts)]);

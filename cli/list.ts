@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { MoveStatus } from "../cutover/move-service.ts";
 import { command } from "./command.ts";
+import { moveLine } from "./render-status.ts";
 
 export default command({
   name: "list",
@@ -9,10 +10,7 @@ export default command({
   flags: {},
   async run({ api }) {
     const moves = await api.get<readonly MoveStatus[]>("/v1/moves");
-    const lines = moves.map((move) => {
-      const alarms = move.alarms.length > 0 ? `  ALARM ${move.alarms.map((alarm) => alarm.code).join(", ")}` : "";
-      return `${move.move}  ${move.phase}  ${move.from} -> ${move.to}${alarms}`;
-    });
+    const lines = moves.map(moveLine);
     const next = moves.length === 0 ? ["dray manifest init", "dray preflight"] : ["dray status <move>", "dray start"];
     return { lines: moves.length === 0 ? ["no moves"] : lines, json: moves, next };
   },

@@ -15,6 +15,17 @@ export function statusLines(status: MoveStatus): string[] {
   ];
 }
 
+/** One line of a list: what a person must know is there too. */
+export function moveLine({ move, phase, from, to, alarms, accepted }: MoveStatus): string {
+  const codes = alarms.map(({ code }) => code).join(", ");
+  const parts = [
+    `${move}  ${phase}  ${from} -> ${to}`,
+    ...(codes === "" ? [] : [`ALARM ${codes}`]),
+    ...(accepted === null ? [] : [`UNVERIFIED, accepted by ${accepted.by}`]),
+  ];
+  return parts.join("  ");
+}
+
 /** 5 where a person must act, so that a script that watches sees it. */
 export function statusExit(status: MoveStatus): ExitCode {
   return status.alarms.length > 0 || status.problem !== null ? EXIT.person : EXIT.done;

@@ -76,6 +76,7 @@ const fenceProof = z.object({
       direction: z.string(),
       proof: either(z.array(proof)),
       leaks: z.array(facts),
+      unproven: z.array(facts),
     }),
   ),
   strays: z.array(z.object({ atMs: z.number(), facts })),

@@ -89,6 +89,10 @@ const status = z.object({
   attempt: attempt.nullable(),
   finish: finishStatus.nullable(),
   verification: z.string(),
+  accepted: z
+    .object({ by: z.string(), what: z.string() })
+    .nullable()
+    .describe("Who answers for what was not verified, and what that was"),
   rollback: z.string(),
   next: z.array(z.string()).describe("Commands that make sense now, most useful first"),
 });

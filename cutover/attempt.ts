@@ -1,62 +1,16 @@
 import { type BackoffOptions, withBackoff } from "../pipeline/backoff.ts";
-import type { MarkPlace } from "../pipeline/capture-options.ts";
 import type { Clock } from "../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import type { Outcome } from "../pipeline/outcome.ts";
 import type { Probe } from "../pipeline/probe.ts";
 import { type AcknowledgedTarget, acknowledgedIn } from "./acknowledged.ts";
+import type { AttemptLane, Drained, Slipped, Unverified } from "./attempt-lane.ts";
 import { type CommitPoint, type DecidedIn, isCommitted, type Outcomes } from "./commit-point.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
+import { type Interval, judgeInterval, type Proof, type Reopened } from "./proof.ts";
 import { type Step, type StepEvent, type StepName, Timeline } from "./timeline.ts";
 import { type BeginMarks, marksIn } from "./way-back.ts";
-
-/** A drained mark, and what its lane's log says about it. */
-export type Drained = {
-  readonly place: MarkPlace;
-  /** The newest entry with changes, in the writer epoch of `place`. */
-  readonly lastChangeSeq: number;
-};
-
-/** A row that was written behind S1, though the tenant was fenced. */
-export type Slipped = {
-  readonly lane: string;
-  readonly table: string;
-  readonly key: string;
-  /** The source's name of its transaction, its time there, and the session that wrote it where the source tells. */
-  readonly transaction: string;
-  readonly committedAtMs: number;
-  readonly session: number | null;
-};
-
-/** What proves that nothing came between S1 and S2: one writer of the log saw both, and no change in between. */
-export type Proof = {
-  readonly lane: string;
-  readonly epoch: number;
-  readonly s1: number;
-  readonly s2: number;
-  /** The newest entry with a change; below s1. */
-  readonly lastChange: number;
-};
-
-/** One lane as a cutover sees it. */
-export interface AttemptLane {
-  readonly lane: string;
-  /** Commits a sentinel and resolves once the target has durably applied all before it. */
-  drain(signal: AbortSignal): Promise<Drained>;
-  /** The same, and nothing of the tenant is carried from that place on. */
-  seal(signal: AbortSignal): Promise<Drained>;
-  /** Behind that drained mark: the rows that changed lately, on both sides. Empty: none differs. */
-  verify(behind: Drained, signal: AbortSignal): Promise<readonly string[]>;
-  /** Changes held behind the seal. */
-  held(): number;
-  /** What was written behind S1, by name. */
-  slipped(): readonly Slipped[];
-  /** Lifts the seal: what was held is carried after all. */
-  release(): void;
-  /** C5: the commit point is passed; the lane is closed in the target and only watched from here on. */
-  close(signal: AbortSignal): Promise<void>;
-}
 
 export type AttemptOptions = {
   readonly generation: number;
@@ -66,8 +20,8 @@ export type AttemptOptions = {
   readonly commitPoint: CommitPoint;
   /** Waits for the source's transactions that were writing when the fence came down. */
   readonly quiesce: (deadlineMs: number, signal: AbortSignal) => Promise<void>;
-  /** accepted: a person answers for rows that were not compared. */
-  readonly verify: "compared" | "accepted";
+  /** Lanes of which the gate said no and a person answers for what is not verified: their rows are not compared. */
+  readonly accepted: ReadonlySet<string>;
   /** C7: marks the place from which on the new home's writes are carried back; the nonces by lane, none without a way back. */
   readonly prepare: (signal: AbortSignal) => Promise<BeginMarks>;
   /** C6: behind the proof; fails where a candidate does not have everything by the time the signal ends. */
@@ -85,7 +39,9 @@ export type AttemptOptions = {
   readonly onHeld: (step: StepName, error: Error) => void;
   /** A write slipped in between S1 and S2: durable before anything is done about it. */
   readonly onSlipped: (rows: readonly Slipped[]) => Promise<void>;
-  /** What is done about it: drained again, or the attempt is aborted. */
+  /** A lane's capture was opened anew between S1 and S2, so that nothing is proven: durable as well. */
+  readonly onUnproven: (reopened: readonly Reopened[]) => Promise<void>;
+  /** What is done about a write that slipped in: drained again, or the attempt is aborted. */
   readonly slipPolicy: "drain-again" | "abort";
   /** Durable before the next thing happens: COMMITTED stands on both sides. */
   readonly onCommitted: (targets: readonly AcknowledgedTarget[], marks: BeginMarks) => Promise<void>;
@@ -107,7 +63,7 @@ export type AttemptResult = {
   readonly error: unknown;
 };
 
-/** A write that slips between S1 and S2 is carried by draining again; one that keeps coming is a leak. */
+/** What slips between S1 and S2 is carried by draining again; where that goes on, the attempt is aborted. */
 const REPEATS = 5;
 
 /**
@@ -180,39 +136,54 @@ export class Attempt {
   }
 
   async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
-    const { fencing, generation, quiesce, confirmTargets, probe } = this.#options;
+    const { fencing, generation, quiesce, probe } = this.#options;
     await this.#timeline.run("fence", () => fencing.fence(generation, this.#options.maxPauseMs, signal));
     await probe("cutover.after-fence");
     await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
     await probe("cutover.after-quiesce");
-    for (;;) {
-      const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
-      await probe("cutover.after-s1");
-      const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
-      await probe("cutover.after-verify");
-      this.#isMarked = true;
-      this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
-      await probe("cutover.after-prepare");
-      await this.#timeline.run("pin", () => fencing.pin(generation, signal));
-      await probe("cutover.after-pin");
-      const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
-      await probe("cutover.after-s2");
-      signal.throwIfAborted();
-      if (this.#isProven(first, second)) {
-        if (differing.length > 0) {
-          throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
-        }
-        this.#proof = this.#proofOf(first, second);
-        this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
-        return;
-      }
-      const slipped = this.#options.lanes.flatMap((lane) => lane.slipped());
-      await this.#options.onSlipped(slipped);
-      // What came between has been, or will now be, carried: drain again and prove again.
-      for (const lane of this.#options.lanes) lane.release();
-      const limit = this.#options.slipPolicy === "abort" ? 0 : REPEATS;
-      if (++this.#repeats > limit) throw new DrayError("FENCE_LEAKS", { generation, repeats: limit, rows: slipped });
-    }
+    for (;;) if ((await this.#round(signal)) === "proven") return;
+  }
+
+  /** From S1 to S2 and what they prove. A round that proves nothing has told so, and may be taken again. */
+  async #round(signal: AbortSignal): Promise<"proven" | "again"> {
+    const { fencing, generation, lanes, confirmTargets, probe } = this.#options;
+    const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
+    await probe("cutover.after-s1");
+    const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
+    await probe("cutover.after-verify");
+    this.#isMarked = true;
+    this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
+    await probe("cutover.after-prepare");
+    await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+    await probe("cutover.after-pin");
+    const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+    await probe("cutover.after-s2");
+    signal.throwIfAborted();
+    const interval = judgeInterval(lanes, first, second);
+    if (interval.kind !== "proven") return await this.#again(interval);
+    this.#requireEqual(differing);
+    this.#proof = interval.proof;
+    this.#targets = await this.#timeline.run("confirm", () => confirmTargets(second, signal));
+    await probe("cutover.before-commit");
+    signal.throwIfAborted();
+    this.#requireVerified();
+    // What came behind S2 and is known by now is not committed over; what comes later is a stray (C5).
+    return lanes.some((lane) => lane.held() > 0) ? await this.#again({ kind: "leaked" }) : "proven";
+  }
+
+  /** What came between has been, or will now be, carried: told, and then drained and proven again, as the policy allows. */
+  async #again(interval: Exclude<Interval, { readonly kind: "proven" }>): Promise<"again"> {
+    const { generation, lanes, slipPolicy, onSlipped, onUnproven } = this.#options;
+    const rows = interval.kind === "leaked" ? lanes.flatMap((lane) => lane.slipped()) : [];
+    if (interval.kind === "leaked") await onSlipped(rows);
+    else await onUnproven(interval.reopened);
+    for (const lane of lanes) lane.release();
+    this.#repeats++;
+    // A capture that was opened anew is nobody's fault: what the manifest says of leaks does not count for it.
+    const limit = interval.kind === "leaked" && slipPolicy === "abort" ? 0 : REPEATS;
+    if (this.#repeats <= limit) return "again";
+    if (interval.kind === "leaked") throw new DrayError("FENCE_LEAKS", { generation, repeats: limit, rows });
+    throw new DrayError("INTERVAL_UNPROVEN", { generation, repeats: limit, lanes: interval.reopened });
   }
 
   /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
@@ -224,30 +195,38 @@ export class Attempt {
 
   /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
   async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
-    if (this.#options.verify === "accepted") return [];
     const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
-    const found = this.#options.lanes.map((lane, i) =>
-      withBackoff(() => lane.verify(first[i] as Drained, signal), options),
+    const found = this.#options.lanes.map(async (lane, i) =>
+      this.#isAccepted(lane) ? null : await withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );
-    return (await Promise.all(found)).flat();
+    const unverified = (await Promise.all(found)).filter((each) => each !== null);
+    this.#requireCovered(unverified);
+    return unverified.flatMap(({ differing }) => differing);
   }
 
-  /** No lane carried, or holds, a change of the tenant behind S1; one writer epoch saw both. */
-  #isProven(first: readonly Drained[], second: readonly Drained[]): boolean {
-    return this.#options.lanes.every((lane, i) => {
-      const s1 = first[i]?.place.header;
-      const s2 = second[i];
-      if (s1 === undefined || s2 === undefined) return false;
-      return s1.epoch === s2.place.header.epoch && s2.lastChangeSeq < s1.seq && lane.held() === 0;
-    });
+  #isAccepted({ lane }: AttemptLane): boolean {
+    return this.#options.accepted.has(lane);
   }
 
-  #proofOf(first: readonly Drained[], second: readonly Drained[]): readonly Proof[] {
-    return this.#options.lanes.map(({ lane }, i) => {
-      const [s1, s2] = [first[i] as Drained, second[i] as Drained];
-      const { epoch, seq } = s2.place.header;
-      return { lane, epoch, s1: s1.place.header.seq, s2: seq, lastChange: s2.lastChangeSeq };
-    });
+  /** V2: what was verified may have been lost, or a pass have ended, since the fenced comparison. */
+  #requireVerified(): void {
+    const compared = this.#options.lanes.filter((lane) => !this.#isAccepted(lane));
+    const unverified = compared.map((lane) => lane.unverified());
+    this.#requireCovered(unverified);
+    this.#requireEqual(unverified.flatMap(({ differing }) => differing));
+  }
+
+  /** V2: dirty keys say what changed since a table was compared, and nothing of one that was not. */
+  #requireCovered(unverified: readonly Unverified[]): void {
+    const { generation } = this.#options;
+    const tables = unverified.flatMap(({ uncovered }) => uncovered);
+    if (tables.length > 0) throw new DrayError("VERIFICATION_LOST", { generation, tables });
+  }
+
+  #requireEqual(differing: readonly string[]): void {
+    const { generation } = this.#options;
+    if (differing.length === 0) return;
+    throw new DrayError("VERIFY_DIFFERS", { generation, rows: differing.slice(0, 10), count: differing.length });
   }
 
   async #commit(signal: AbortSignal): Promise<Outcome> {

@@ -60,7 +60,6 @@ export class CommitPoint {
    * any more. `signal` ends only the time before the first INSERT is sent; once sent, its outcome is waited for.
    */
   async commit(attempt: Attempted, signal: AbortSignal): Promise<Outcome> {
-    await this.#options.probe("cutover.before-commit");
     const atHome = await this.#insert("home", attempt, "COMMITTED", signal);
     if (atHome === null) throw new DrayError("HOME_MOVED", { generation: attempt.generation });
     return await this.#commitInTarget(attempt, atHome, signal);

@@ -1,7 +1,7 @@
 import { withBackoff } from "../pipeline/backoff.ts";
 import type { CandidateState } from "../sinks/target-history.ts";
 import type { AcknowledgedTarget } from "./acknowledged.ts";
-import type { Drained } from "./attempt.ts";
+import type { Drained } from "./attempt-lane.ts";
 import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
 import type { GateCondition } from "./move-service.ts";

@@ -30,7 +30,7 @@ export type RunResult = Omit<CutoverResult, "status">;
 const ATTEMPT = { forward: "attempt", reverse: "attempt-back" } as const;
 const RETRY_ROUTING = { forward: "retry-routing", reverse: "retry-routing-back" } as const;
 
-type Plan = Pick<AttemptOptions, "direction" | "generation" | "maxPauseMs" | "verify">;
+type Plan = Pick<AttemptOptions, "direction" | "generation" | "maxPauseMs" | "accepted">;
 
 /** C11: what the pause may take where nobody says otherwise, besides the grace and the adapters' timeouts. */
 const DEFAULT_PAUSE_MS = 1_000;
@@ -72,8 +72,9 @@ export async function runCutover(
   );
   const { predicted, condition } = await predictedWithin(move, direction, fencing, maxPauseMs, gate, forward);
   const { acceptUnverified } = request;
-  const verification = await evaluateVerification(move.lanes.runtimes, { maxPauseMs, acceptUnverified }, forward);
-  const asked = [...gate, ...condition, ...verification];
+  const limits = { maxPauseMs, acceptUnverified };
+  const { conditions, accepted } = await evaluateVerification(move.lanes.runtimes, limits, forward);
+  const asked = [...gate, ...condition, ...conditions];
   onEvent({ type: "gate", gate: asked });
   const closed = closedConditions(asked);
   const nothing = { generation: null, gate: asked, steps: [], predicted, pauseMs: null };
@@ -87,8 +88,7 @@ export async function runCutover(
   await noteGate(move, { direction, conditions: asked, counts, predicted, maxPauseMs }, by);
   await noteAccepted(move, asked, by);
   const generation = await takeGeneration(move, direction, fencing, by, forward);
-  const verify = request.acceptUnverified ? "accepted" : "compared";
-  const plan = { direction, generation, maxPauseMs, verify } as const;
+  const plan = { direction, generation, maxPauseMs, accepted };
   const attempt = await openAttempt(move, fencing, plan, onEvent, forward);
   return await finish(move, plan, { gate: asked, predicted }, await withPriority(move, () => attempt.run(forward)));
 }
@@ -115,10 +115,10 @@ async function predictedWithin(
   }
 }
 
-/** What a person answers for stands in every later line about the move. */
+/** What a person answers for stands in every later line about the move: only another acceptance takes its place. */
 async function noteAccepted(move: Move, gate: readonly GateCondition[], by: string): Promise<void> {
   const what = gate.filter(({ verdict }) => verdict === "accepted").map(({ name, value }) => `${name}: ${value}`);
-  if (what.length === 0) return await move.setDetails({ accepted: null });
+  if (what.length === 0) return;
   await move.note("accept-unverified", { what }, by);
   await move.setDetails({ accepted: { by, what: what.join("; ") } });
 }
@@ -139,7 +139,7 @@ export async function recoverCutover(move: Move, signal: AbortSignal): Promise<R
   const generation = note?.generation ?? move.context.journal.move.generation;
   const direction = note?.direction ?? move.way;
   const fencing = move.context.fencing(direction);
-  const plan = { direction, generation, maxPauseMs: DEFAULT_PAUSE_MS, verify: "compared" } as const;
+  const plan = { direction, generation, maxPauseMs: DEFAULT_PAUSE_MS, accepted: new Set<string>() };
   const attempt = await openAttempt(move, fencing, plan, () => {}, signal, note);
   const result = await attempt.recover(signal);
   move.run();
@@ -206,6 +206,10 @@ async function openAttempt(
     onSlipped: async (rows) => {
       context.logger.warn({ move: move.name, generation, rows }, "writes came through the fence behind S1");
       await move.note("fence-leak", { generation, rows: rows.map((row) => ({ ...row })) }, "server");
+    },
+    onUnproven: async (reopened) => {
+      context.logger.warn({ move: move.name, generation, reopened }, "a capture was opened anew between S1 and S2");
+      await move.note("interval-unproven", { generation, lanes: reopened.map((lane) => ({ ...lane })) }, "server");
     },
     slipPolicy: context.journal.move.manifest.cutover.onSlip,
     homeUuid,

@@ -10,6 +10,7 @@ export type JournalledAttempt = {
   readonly gate: JournalEntry | null;
   readonly accepted: JournalEntry | null;
   readonly leaks: readonly JournalEntry[];
+  readonly unproven: readonly JournalEntry[];
   readonly committed: JournalEntry | null;
   /** The first that says how it went. */
   readonly ended: JournalEntry | null;
@@ -20,6 +21,8 @@ export type JournalledAttempt = {
 const BEGINS: ReadonlySet<string> = new Set(["attempt", "attempt-back", "found", "found-back"]);
 const BACK: ReadonlySet<string> = new Set(["attempt-back", "found-back"]);
 const ENDS: ReadonlySet<string> = new Set(["routed", "attempt-aborted", "ambiguous", "resolved-to", "resolved-from"]);
+
+const OPEN = { committed: null, ended: null, settled: null };
 
 /** Gate, attempt and end belong together as they follow each other: a move has one command at a time. */
 export function attemptsOf(entries: readonly JournalEntry[]): readonly JournalledAttempt[] {
@@ -34,9 +37,10 @@ export function attemptsOf(entries: readonly JournalEntry[]): readonly Journalle
     if (entry.event === "gate") [gate, accepted] = [entry, null];
     else if (entry.event === "accept-unverified") accepted = entry;
     else if (BEGINS.has(entry.event)) {
-      attempts.push({ began: entry, gate, accepted, leaks: [], committed: null, ended: null, settled: null });
+      attempts.push({ began: entry, gate, accepted, leaks: [], unproven: [], ...OPEN });
       [gate, accepted] = [null, null];
     } else if (entry.event === "fence-leak") change({ leaks: [...(attempts.at(-1)?.leaks ?? []), entry] });
+    else if (entry.event === "interval-unproven") change({ unproven: [...(attempts.at(-1)?.unproven ?? []), entry] });
     else if (entry.event === "committed") change({ committed: entry });
     else if (ENDS.has(entry.event)) change({ ended: attempts.at(-1)?.ended ?? entry, settled: entry });
   }
@@ -79,6 +83,7 @@ export function proofOf(attempt: JournalledAttempt): FenceProofPart["cutovers"][
     direction: directionOf(attempt),
     proof: proof.length > 0 ? { known: proof, why: null } : { known: null, why },
     leaks: attempt.leaks.flatMap(({ facts }) => listOf<JsonObject>(facts["rows"])),
+    unproven: attempt.unproven.flatMap(({ facts }) => listOf<JsonObject>(facts["lanes"])),
   };
 }
 

@@ -98,6 +98,8 @@ export type FenceProofPart = {
     readonly proof: Known<readonly LaneProof[]>;
     /** Writes that came through the fence behind S1, each time before it was drained again: names and keys. */
     readonly leaks: readonly Readonly<Record<string, unknown>>[];
+    /** Lanes whose capture was opened anew between S1 and S2: nothing was proven, and it was drained again. */
+    readonly unproven: readonly Readonly<Record<string, unknown>>[];
   }[];
   /** Writes of the tenant behind S2, where it had left: transaction, table and key, time. */
   readonly strays: readonly { readonly atMs: number; readonly facts: Readonly<Record<string, unknown>> }[];

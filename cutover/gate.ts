@@ -83,15 +83,21 @@ export async function evaluateVerification(
   lanes: readonly LaneRuntime[],
   options: { readonly maxPauseMs: number; readonly acceptUnverified: boolean },
   signal: AbortSignal,
-): Promise<readonly GateCondition[]> {
+): Promise<{
+  readonly conditions: readonly GateCondition[];
+  /** Lanes that would have closed the gate, and that a person answers for. */
+  readonly accepted: ReadonlySet<string>;
+}> {
   const conditions: GateCondition[] = [];
+  const accepted = new Set<string>();
   for (const lane of lanes) {
     const name = `${lane.lane} verification`;
     const judged = await judgeLane(lane, options.maxPauseMs / 4, signal);
     const isAccepted = options.acceptUnverified && judged.verdict !== "yes";
+    if (isAccepted) accepted.add(lane.lane);
     conditions.push({ name, ...judged, ...(isAccepted && { verdict: "accepted" as const }) });
   }
-  return conditions;
+  return { conditions, accepted };
 }
 
 async function judgeLane(lane: LaneRuntime, budgetMs: number, signal: AbortSignal): Promise<Judged> {

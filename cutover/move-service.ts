@@ -183,6 +183,8 @@ export type MoveStatus = {
   /** `dray finish`, as far as it is; null before it is asked for. */
   readonly finish: FinishStatus | null;
   readonly verification: string;
+  /** A person answers for what was not verified in a cutover of this move; null where nobody had to. */
+  readonly accepted: { readonly by: string; readonly what: string } | null;
   readonly rollback: string;
   /** Commands that make sense now, most useful first. */
   readonly next: readonly string[];

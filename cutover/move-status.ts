@@ -29,6 +29,7 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     attempt: attempt === null ? null : ({ ...attempt } satisfies AttemptStatus),
     finish: finishStatus(move.details.finish),
     verification: verificationWords(move),
+    accepted: move.details.accepted,
     rollback: rollbackWords(move),
     next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
   };

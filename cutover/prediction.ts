@@ -1,6 +1,7 @@
 import type { Clock } from "../pipeline/clock.ts";
 import type { Direction } from "./direction.ts";
 import type { Fencing } from "./fencing.ts";
+import type { FencedPrediction } from "./lane/verify-half.ts";
 import type { Move } from "./move.ts";
 import type { PredictedStep } from "./move-service.ts";
 import { blockersOf, homeOf } from "./switch-parts.ts";
@@ -51,12 +52,12 @@ export async function predictPause(
   // Dirty keys are compared right before the fence: those of the time until it holds are left.
   const perMs = (changesCarried(move) - before) / Math.max(1, clock.monotonicMs() - beganMs);
   const keys = Math.ceil(perMs * (fenceMs + fencing.graceMs + sentinelMs));
-  const verifyMs = Math.max(0, ...lanes.map(({ runtime }) => runtime.verification.predictFencedMs(keys)));
+  const verify = slowest(lanes.map(({ runtime }) => runtime.verification.predictFenced(keys)));
   const known: Readonly<Partial<Record<StepName, Omit<PredictedStep, "step">>>> = {
     fence: { ms: fenceMs + fencing.graceMs, how: `the fences' measured answers, and ${fencing.graceMs} ms of grace` },
     quiesce: { ms: lookMs, how: "one look at the source's transactions, measured" },
     drain: { ms: sentinelMs, how: "a mark to the target and back, measured" },
-    verify: { ms: verifyMs, how: `about ${keys} keys will be dirty, at the pace of the last comparison` },
+    verify: { ms: verify?.ms ?? 0, how: verifyWords(keys, verify) },
     prepare: { ms: echoMs, how: standby.length === 0 ? "no way back" : "a mark at the new home and back, measured" },
     pin: { ms: pinMs, how: "the measured answers of fences that end by themselves" },
     "drain-again": { ms: sentinelMs, how: "a mark to the target and back, measured" },
@@ -69,6 +70,21 @@ export async function predictPause(
     return one === undefined ? [] : [{ step, ...one }];
   });
   return { steps, totalMs: steps.reduce((sum, { ms }) => sum + ms, 0) };
+}
+
+/** Lanes are compared beside each other: the slowest is waited for. */
+function slowest(lanes: readonly FencedPrediction[]): FencedPrediction | null {
+  return lanes.toSorted((a, b) => b.ms - a.ms)[0] ?? null;
+}
+
+/** How the figure is known: nobody should take an assumption for a measurement. */
+export function verifyWords(keys: number, prediction: FencedPrediction | null): string {
+  const dirty = `about ${keys} keys will be dirty`;
+  if (keys === 0 || prediction === null) return `${dirty}: nothing is read`;
+  const pace = `${prediction.msPerKey.toFixed(3)} ms a key`;
+  return prediction.known === "measured"
+    ? `${dirty}, at ${pace}, measured as keys were compared`
+    : `${dirty}, at ${pace}, assumed: none was compared by itself yet`;
 }
 
 function changesCarried(move: Move): number {

@@ -7,6 +7,8 @@ const KEPT = 4096;
 export class MarkBook<Place> {
   readonly #arrived = new Map<string, Place>();
   readonly #waiting = new Map<string, PromiseWithResolvers<Place>>();
+  /** Set once: nothing arrives behind it. */
+  #failure: { readonly error: unknown } | null = null;
 
   arrived(nonce: string, place: Place): void {
     const waiting = this.#waiting.get(nonce);
@@ -29,6 +31,8 @@ export class MarkBook<Place> {
       return place;
     }
     signal.throwIfAborted();
+    // A mark may have been on its way to the source when the stream ended: nobody would ever answer.
+    if (this.#failure !== null) throw this.#failure.error;
     const waiting = Promise.withResolvers<Place>();
     this.#waiting.set(nonce, waiting);
     try {
@@ -38,7 +42,9 @@ export class MarkBook<Place> {
     }
   }
 
+  /** The stream has ended, for whoever waits and whoever comes to wait. */
   fail(error: unknown): void {
+    this.#failure = { error };
     for (const waiting of this.#waiting.values()) waiting.reject(error);
     this.#waiting.clear();
   }

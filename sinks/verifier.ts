@@ -21,6 +21,8 @@ export type VerifierOptions = {
   readonly probe: Probe;
   /** The columns in which two rows of a table differ. */
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  /** The target has read single keys. */
+  readonly onKeysRead: (keys: number, ms: number) => void;
   /** A comparison has ended: what is known has changed. */
   readonly onCompared: (entry: {
     readonly table: string;
@@ -173,14 +175,16 @@ export class Verifier implements EntryFollower {
   }
 
   async #compareKeys({ seq, scope, body, view, passedOver }: Work, signal: AbortSignal): Promise<number> {
-    const { state, columnsOf, clock } = this.#options;
+    const { state, columnsOf, clock, onKeysRead } = this.#options;
     const id = scope.table;
     const rows = decodeKeysBody(body).rows.filter(({ key }) => !passedOver.has(keyText(key)));
+    const beganMs = clock.monotonicMs();
     const target = await view.readKeys(
       id,
       rows.map(({ key }) => key),
       signal,
     );
+    onKeysRead(rows.length, clock.monotonicMs() - beganMs);
     const found = new Map(compareRows(rows, target).map((each) => [keyText(each.key), each]));
     const table = state.table(id);
     if (this.#collecting) this.#collected.set(id, [...(this.#collected.get(id) ?? []), ...found.values()]);

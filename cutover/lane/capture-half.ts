@@ -33,7 +33,7 @@ export type CaptureHalfOptions = {
   readonly firstPass: number;
   readonly leadsBack: boolean;
   readonly begins: Begin | null;
-  readonly verify: VerifyHalf;
+  readonly verify: Pick<VerifyHalf, "run">;
   readonly onOpened: () => void;
   readonly onMark: (place: MarkPlace) => void;
   readonly onChunk: (seq: number, bytes: number) => void;
@@ -54,6 +54,8 @@ export class CaptureHalf {
   readonly #supervised: Supervised<LaneCapture>;
   readonly #mayOpen = new Latch<true>();
   #mode: CaptureMode;
+  /** Which wrote S2: what it held and saw counts though it may have ended since. */
+  #sealed: LaneCapture | null = null;
   #begins: Begin | null;
   /** Set once the lane carries: what rides on it, snapshot and verification, begins. */
   readonly #carries = new Latch<true>();
@@ -108,16 +110,30 @@ export class CaptureHalf {
     return this.#supervised.wait(signal);
   }
 
+  /** The one that sealed; the one that is open where none did. */
+  get sealed(): LaneCapture | null {
+    return this.#sealed ?? this.capture;
+  }
+
   /** S2. From its place in the stream on nothing is carried, and no other epoch may begin, until `release` or `watch`. */
   async seal(signal: AbortSignal): Promise<MarkPlace> {
+    // Asked for again: whoever had an earlier S2 gave it up, and its capture may have ended since.
+    this.#letOpen();
     const capture = await this.#supervised.wait(signal);
     this.#mayOpen.unset();
-    return await capture.seal(signal);
+    this.#sealed = capture;
+    try {
+      return await capture.seal(signal);
+    } catch (error) {
+      // Nobody has this S2, so nothing is decided by it: the next epoch may begin, and be sealed in its turn.
+      this.#letOpen();
+      throw error;
+    }
   }
 
   release(): void {
     this.#supervised.part?.release();
-    this.#mayOpen.set(true);
+    this.#letOpen();
   }
 
   /** C7: where a lane in standby is to begin, before that mark is committed. */
@@ -136,7 +152,7 @@ export class CaptureHalf {
     this.#mode = "watching";
     this.#carries.unset();
     this.#supervised.part?.watch();
-    this.#mayOpen.set(true);
+    this.#letOpen();
   }
 
   /** W4: these tables are copied again, from a new start mark on. Resolves with its seq once that stands in the log. */
@@ -145,6 +161,11 @@ export class CaptureHalf {
     this.#recopies.push({ tables, done });
     this.#copyLife.abort(new Error("tables are to be copied again"));
     return await done.promise;
+  }
+
+  #letOpen(): void {
+    this.#sealed = null;
+    this.#mayOpen.set(true);
   }
 
   async #run(signal: AbortSignal, ready: (capture: LaneCapture) => void): Promise<void> {

@@ -15,7 +15,7 @@ import type { Throttle } from "../../pipeline/throttle.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import type { ApplierState } from "../../sinks/applier-options.ts";
 import type { Sink } from "../../sinks/sink.ts";
-import type { AttemptLane, Drained, Slipped } from "../attempt.ts";
+import type { AttemptLane, Drained, Slipped, Unverified } from "../attempt-lane.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
 import type { LostBody } from "./lost-body.ts";
@@ -251,21 +251,21 @@ export class LaneRuntime implements AttemptLane {
     return this.#options.describeKey(table, key);
   }
 
-  async verify({ place }: Drained, signal: AbortSignal): Promise<readonly string[]> {
+  async verify({ place }: Drained, signal: AbortSignal): Promise<Unverified> {
     const { sink } = await this.#apply.wait(signal);
-    const found = await this.#verify.compareFenced(sink, place.header.seq, signal);
-    return found.map(({ table, found: { key, kind }, columns }) => {
-      const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
-      return `${table} ${this.#options.describeKey(table, key)}: ${kind}${at}`;
-    });
+    return await this.#verify.compareFenced(sink, place.header.seq, signal);
+  }
+
+  unverified(): Unverified {
+    return this.#verify.unverified();
   }
 
   held(): number {
-    return this.#capture.capture?.heldChanges ?? 0;
+    return this.#capture.sealed?.heldChanges ?? 0;
   }
 
   slipped(): readonly Slipped[] {
-    return (this.#capture.capture?.sinceSentinel ?? []).flatMap(({ transaction, committedAtMs, session, changes }) =>
+    return (this.#capture.sealed?.sinceSentinel ?? []).flatMap(({ transaction, committedAtMs, session, changes }) =>
       changes.map(({ table, key }) => ({
         lane: this.lane,
         table,
@@ -345,7 +345,7 @@ export class LaneRuntime implements AttemptLane {
         },
       );
     }
-    return { place, lastChangeSeq: this.#capture.capture?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
+    return { place, lastChangeSeq: this.#capture.sealed?.state().lastChangeSeq ?? Number.POSITIVE_INFINITY };
   }
 
   async #onCopied(seq: number, signal: AbortSignal): Promise<void> {

@@ -15,13 +15,16 @@ import { readUpToNow } from "../../pipeline/log/read-up-to-now.ts";
 import type { Probe } from "../../pipeline/probe.ts";
 import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/source.ts";
 import type { Throttle } from "../../pipeline/throttle.ts";
-import { compareRows, type FoundRow } from "../../pipeline/verify/compare.ts";
+import type { FoundRow } from "../../pipeline/verify/compare.ts";
+import { type KeyCost, KeyPace } from "../../pipeline/verify/key-pace.ts";
 import { VerifiedState } from "../../pipeline/verify/verified-state.ts";
 import type { Span } from "../../pipeline/verify/verified-table.ts";
 import { VerifyRounds } from "../../pipeline/verify/verify-rounds.ts";
 import type { EntryFollower } from "../../sinks/follower.ts";
 import type { LaneSink, Progress } from "../../sinks/sink.ts";
 import { Verifier } from "../../sinks/verifier.ts";
+import type { Unverified } from "../attempt-lane.ts";
+import { compareOpenKeys, type OpenDifference, openDifferences, uncoveredTables } from "./fenced-comparison.ts";
 import type { VerifyMemory } from "./verify-memory.ts";
 
 export type VerifyHalfOptions = {
@@ -36,23 +39,17 @@ export type VerifyHalfOptions = {
   readonly chunkBudget: ChunkBudget;
   readonly logger: Logger;
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
+  readonly describeKey: (table: string, key: KeyBytes) => string;
   /** Why verification should wait though nobody holds the throttle; null: it need not. */
   readonly yieldsTo: () => string | null;
   readonly restPerMs: () => number;
 };
 
-/** A row that differed while nothing was written. */
-export type FencedDifference = {
-  readonly table: string;
-  readonly found: FoundRow;
-  readonly columns: readonly string[];
-};
+/** What the fenced comparison of so many keys will take, and how that is known. */
+export type FencedPrediction = { readonly ms: number; readonly msPerKey: number; readonly known: KeyCost["known"] };
 
 /** A read view, and one statement on each side. */
 const FENCED_VIEW_MS = 3;
-const GUESSED_MS_PER_KEY = 0.03;
-/** Read on both sides at once by one statement each. */
-const FENCED_KEYS_AT_ONCE = 2_000;
 /** What was folded since is folded again from the log after a restart. */
 const SAVE_EVERY_MS = 10_000;
 
@@ -71,7 +68,7 @@ export class VerifyHalf {
   #changed = false;
   #problem: string | null = null;
   #rowsCompared = 0;
-  #msPerKey = GUESSED_MS_PER_KEY;
+  readonly #pace = new KeyPace();
 
   constructor(options: VerifyHalfOptions) {
     this.#options = options;
@@ -83,6 +80,7 @@ export class VerifyHalf {
       clock,
       probe,
       columnsOf,
+      onKeysRead: (keys, ms) => this.#pace.took("target", keys, ms),
       onCompared: ({ rows, reason }) => {
         this.#rowsCompared += rows;
         this.#problem = reason;
@@ -100,6 +98,7 @@ export class VerifyHalf {
       yieldsTo,
       restPerMs,
       outcome: (seq, signal) => this.#verifier.outcome(seq, signal),
+      onKeysRead: (keys, ms) => this.#pace.took("source", keys, ms),
       onRetry: (error) => {
         this.#problem = reasonOf(error);
       },
@@ -143,9 +142,10 @@ export class VerifyHalf {
     return this.#rounds.compareDirtyNow(signal);
   }
 
-  /** By what comparing single keys has taken lately; it is said before a fence, and measured under it. */
-  predictFencedMs(keys: number): number {
-    return keys === 0 ? 0 : FENCED_VIEW_MS + keys * this.#msPerKey;
+  /** By what comparing single keys has taken lately, with or without a fence. */
+  predictFenced(keys: number): FencedPrediction {
+    const { ms, known } = this.#pace.perKey;
+    return { ms: keys === 0 ? 0 : FENCED_VIEW_MS + keys * ms, msPerKey: ms, known };
   }
 
   /** V3: the ranges around these keys are copied again; each once. Resolves when that stands in the log. */
@@ -173,40 +173,19 @@ export class VerifyHalf {
     return this.#verifier.collected;
   }
 
-  /**
-   * V2: every dirty key on both sides, behind a mark that the target has applied and while the tenant is fenced: then
-   * nothing changes, and what is found is real if the proof holds that nothing did. `seq` is the mark's.
-   */
-  async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<readonly FencedDifference[]> {
+  /** V2: under the fence, behind the mark `seq`; see `compareOpenKeys`. Of a table that is not covered nothing is read. */
+  async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<Unverified> {
     const { source, stream, clock, columnsOf } = this.#options;
-    const differences: FencedDifference[] = [];
-    const dirty = this.#state.tables.filter(({ dirtyKeys }) => dirtyKeys > 0);
-    if (dirty.length === 0) return [];
-    const beganMs = clock.monotonicMs();
-    let compared = 0;
-    const view = await sink.openReadView(signal);
-    try {
-      for (const table of dirty) {
-        for (const keys of slices(table.oldestDirty(table.dirtyKeys), FENCED_KEYS_AT_ONCE)) {
-          const [rows, atTarget] = await Promise.all([
-            stream.readKeys(source, table.id, keys, signal),
-            view.readKeys(table.id, keys, signal),
-          ]);
-          compared += keys.length;
-          const atSource = new Map(rows.single().map(({ key, row }) => [keyText(key), row]));
-          const asked = keys.map((key) => ({ key, row: atSource.get(keyText(key)) ?? null }));
-          const found = compareRows(asked, atTarget);
-          for (const each of found)
-            differences.push({ table: table.id, found: each, columns: columnsOf(table.id, each) });
-          if (found.length === 0) for (const key of keys) table.comparedKey(key, seq, null);
-        }
-      }
-    } finally {
-      await view.close();
-    }
+    if (uncoveredTables(this.#state).length > 0) return this.unverified();
+    const options = { source, stream, clock, columnsOf, state: this.#state, pace: this.#pace };
+    const differences = await compareOpenKeys(options, sink, seq, signal);
     this.#changed = true;
-    this.#msPerKey = Math.max(0.001, (clock.monotonicMs() - beganMs - FENCED_VIEW_MS) / Math.max(50, compared));
-    return differences;
+    return this.#unverified(differences);
+  }
+
+  /** What stands against a commit as far as it is known now: tables to be compared, and every difference by name. */
+  unverified(): Unverified {
+    return this.#unverified([]);
   }
 
   /** The source's half, as long as one capture lives. */
@@ -243,6 +222,17 @@ export class VerifyHalf {
   /** The applier has ended. */
   async stop(): Promise<void> {
     await this.#verifier.stop();
+  }
+
+  /** Beside what was just found: it may be read anew, and is the better named. */
+  #unverified(found: readonly OpenDifference[]): Unverified {
+    const named = ({ table, key }: OpenDifference) => `${table} ${this.#options.describeKey(table, key)}`;
+    const all = new Map([...openDifferences(this.#state), ...found].map((each) => [named(each), each]));
+    const differing = [...all].map(([row, { kind, columns }]) => {
+      const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
+      return `${row}: ${kind}${at}`;
+    });
+    return { uncovered: uncoveredTables(this.#state), differing };
   }
 
   async #load(): Promise<void> {
@@ -291,10 +281,6 @@ export class VerifyHalf {
       this.#state.startAt(progress.anchor);
     }
   }
-}
-
-function slices<T>(items: readonly T[], size: number): readonly (readonly T[])[] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
 }
 
 function lostAsNull(error: unknown): null {

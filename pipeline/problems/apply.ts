@@ -63,6 +63,11 @@ export const APPLY_PROBLEMS = {
     remedy:
       "Rows differ between source and target, as named. `dray verify MOVE --repair` copies their ranges again; find what writes to the target before the next cutover.",
   },
+  VERIFICATION_LOST: {
+    retry: "never",
+    remedy:
+      "What was verified of the named tables was lost behind the gate, as by a target that is another server now; the attempt was aborted and unfenced. Run the cutover again once `dray status` says 100% verified.",
+  },
   VERIFY_NOTHING: {
     retry: "never",
     remedy:

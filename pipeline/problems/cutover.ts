@@ -74,6 +74,11 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "Writes of the tenant came through the fence (table, key and transaction are named): find who writes there.",
   },
+  INTERVAL_UNPROVEN: {
+    retry: "never",
+    remedy:
+      "The capture of the named lanes was opened anew between the two marks of each try, so nothing proves that the tenant was still; the attempt was aborted and unfenced. `dray status` says what ends it: mend that, and run the cutover again.",
+  },
   CUTOVER_HELD: {
     retry: "backoff",
     remedy:

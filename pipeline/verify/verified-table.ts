@@ -251,6 +251,12 @@ export class VerifiedTable {
     return keys;
   }
 
+  /** Every key of which equality is not known: those that are dirty, and those of open differences. */
+  openKeys(): readonly KeyBytes[] {
+    const known = this.differences.filter(({ key }) => !this.#dirty.has(keyText(key))).map(({ key }) => key);
+    return [...this.oldestDirty(this.#dirty.size), ...known];
+  }
+
   state(): TableState {
     return {
       table: this.id,

@@ -24,6 +24,8 @@ export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
   readonly yieldsTo: () => string | null;
   /** How long to rest for each millisecond of work: 0 takes what the machine gives. */
   readonly restPerMs: () => number;
+  /** The source has read single keys. */
+  readonly onKeysRead: (keys: number, ms: number) => void;
   readonly onRetry: (error: Error) => void;
   readonly onProgress: () => void;
 };
@@ -173,14 +175,15 @@ export class VerifyRounds {
     keys: readonly KeyBytes[],
     signal: AbortSignal,
   ): Promise<"compared" | "given up"> {
-    const { stream, source } = this.#options;
+    const { stream, source, clock, onKeysRead } = this.#options;
     const scope = { form: "keys", table, keys: keys.length } as const;
-    return await this.#window(
-      capture,
-      { purpose: "verify", scope, keys },
-      () => stream.readKeys(source, table, keys, signal),
-      signal,
-    );
+    const read = async () => {
+      const beganMs = clock.monotonicMs();
+      const rows = await stream.readKeys(source, table, keys, signal);
+      onKeysRead(keys.length, clock.monotonicMs() - beganMs);
+      return rows;
+    };
+    return await this.#window(capture, { purpose: "verify", scope, keys }, read, signal);
   }
 
   async #range(capture: LaneCapture, { table, span }: Work, signal: AbortSignal): Promise<void> {

@@ -87,7 +87,11 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     const change = put("u", "202", "one", "worn");
     await one.applyChanges({ ...batch(200, [change]), changedLater: () => true }, soon());
     const state = new VerifiedState({ tables: target.tables });
-    const verifier = new Verifier({ state, clock: systemClock, probe: noProbe, columnsOf: () => [], onCompared() {} });
+    const verifier = new Verifier({
+      ...{ state, clock: systemClock, probe: noProbe, columnsOf: () => [] },
+      onKeysRead() {},
+      onCompared() {},
+    });
     const scope = { form: "keys", table: target.id("u"), keys: 1 } as const;
     const header = { seq: 201, detail: { kind: "verify", scope } };
     const verify = encodeKeysBody({ leftOut: [], rows: [{ key: change.key, row: change.row }] });

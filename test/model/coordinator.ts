@@ -174,9 +174,10 @@ export class Coordinator {
       quiesce: (deadlineMs, signal) => this.#quiesce(parts.clock, deadlineMs, signal),
       // What the model has no rows for: nothing ever differs, and no target is lost (C6, V2).
       direction: this.memory.home === "from" ? "forward" : "reverse",
-      verify: "accepted",
+      accepted: new Set([lane.name]),
       confirmTargets: async () => [],
       onSlipped: async () => {},
+      onUnproven: async () => {},
       slipPolicy: "drain-again",
       prepare: async () => {
         await this.#openReverse(parts.clock, generation);

@@ -1,4 +1,4 @@
-import type { AttemptLane, Drained } from "../../cutover/attempt.ts";
+import type { AttemptLane, Drained, Unverified } from "../../cutover/attempt-lane.ts";
 import type { MarkPlace } from "../../pipeline/capture-options.ts";
 import type { LaneId } from "../../pipeline/entry.ts";
 import { DrayError } from "../../pipeline/errors.ts";
@@ -210,8 +210,12 @@ export class LaneHandle implements AttemptLane {
     return this.#mark("seal", () => this.#onSealed(this.#lane.source.stream.length), signal);
   }
 
-  verify(): Promise<readonly string[]> {
-    return Promise.resolve([]);
+  verify(): Promise<Unverified> {
+    return Promise.resolve(this.unverified());
+  }
+
+  unverified(): Unverified {
+    return { uncovered: [], differing: [] };
   }
 
   slipped(): readonly [] {

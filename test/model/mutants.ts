@@ -4,7 +4,7 @@ import {
   type ReferenceCall,
   type TenantRecord,
 } from "../../cutover/adapters/reference-state.ts";
-import type { AttemptLane, Drained } from "../../cutover/attempt.ts";
+import type { AttemptLane, Drained } from "../../cutover/attempt-lane.ts";
 import { type Attempted, CommitPoint, type CommitPointOptions } from "../../cutover/commit-point.ts";
 import { Fencing } from "../../cutover/fencing.ts";
 import type { Clock } from "../../pipeline/clock.ts";
@@ -82,7 +82,8 @@ function skippingS2(lane: AttemptLane): AttemptLane {
       return first;
     },
     seal: async (signal) => first ?? (await lane.seal(signal)),
-    verify: async () => [],
+    verify: (behind, signal) => lane.verify(behind, signal),
+    unverified: () => lane.unverified(),
     slipped: () => [],
     held: () => 0,
     release: () => lane.release(),

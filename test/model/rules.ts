@@ -1,5 +1,5 @@
 import { decide } from "../../cutover/adapters/reference-state.ts";
-import type { AttemptLane } from "../../cutover/attempt.ts";
+import type { AttemptLane } from "../../cutover/attempt-lane.ts";
 import { CommitPoint, type CommitPointOptions, type Outcomes } from "../../cutover/commit-point.ts";
 import { Fencing, type FencingOptions } from "../../cutover/fencing.ts";
 import type { Clock } from "../../pipeline/clock.ts";

@@ -192,10 +192,51 @@ describeWithMysql("C3, C4: a fence that cannot be trusted", ({ a, b }) => {
     expect(await countRows(world, "b", TENANT)).toBe(60 * 4 + 1 + stamp);
   });
 
-  test("C: a write behind S2 is an alarm that names its key, and never goes to the target", async () => {
+  async function leaked(): Promise<readonly string[]> {
+    const journal = await driver.dray.service.journal("it", 0);
+    const leaks = journal.filter(({ event }) => event === "fence-leak");
+    return leaks.flatMap(({ facts }) => (facts["rows"] as { key: string }[]).map(({ key }) => key));
+  }
+
+  /** Behind S2, and known before the commit. */
+  async function slipInSeen(stamp: number): Promise<void> {
+    await slipIn(stamp);
+    const told = async () => JSON.stringify((await driver.status()).alarms);
+    await expect.poll(told, { timeout: 60_000 }).toContain(`slip-${stamp}`);
+  }
+
+  test("C: a write behind S2 that is seen before the commit is not committed over: it is drained again", async () => {
+    await streamingMove({ max_pause_ms: 120_000 });
+    let slips = 1;
+    onProbe = async (name) => {
+      if (name === "cutover.before-commit" && slips > 0) await slipInSeen(slips--);
+    };
+    const moved = await cutoverOnceOpen(driver);
+    expect(moved).toMatchObject({ outcome: "committed" });
+    expect(moved.steps.filter(({ step }) => step === "drain-again")).toHaveLength(2);
+    await expectMoved();
+    expect(await leaked()).toEqual(["code=slip-1"]);
+    // It has arrived after all, and is an alarm no more.
+    expect((await driver.status()).alarms).toEqual([]);
+  });
+
+  test("C: where the manifest says so, such a write aborts the attempt", async () => {
+    await streamingMove({ max_pause_ms: 120_000, on_slip: "abort" });
+    let slips = 1;
+    onProbe = async (name) => {
+      if (name === "cutover.before-commit" && slips > 0) await slipInSeen(slips--);
+    };
+    const leaking = await cutoverOnceOpen(driver);
+    expect(leaking).toMatchObject({ outcome: "aborted", reason: expect.stringContaining("code=slip-1") });
+    await expectBackHome();
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    await expectMoved();
+  });
+
+  test("C: a write behind the commit is an alarm that names its key, and never goes to the target", async () => {
     await streamingMove();
     onProbe = async (name) => {
-      if (name === "cutover.before-commit") await slipIn(1);
+      if (name === "cutover.after-home-commit") await slipIn(1);
       if (name === "cutover.after-route") await slipIn(2);
     };
     expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });

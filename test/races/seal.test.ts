@@ -1,14 +1,19 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { CaptureHalf } from "../../cutover/lane/capture-half.ts";
+import type { MarkPlace } from "../../pipeline/capture-options.ts";
 import { DirectoryChunkStore } from "../../pipeline/chunk-store/directory.ts";
 import { systemClock } from "../../pipeline/clock.ts";
 import type { Mark, MarkKind, Position } from "../../pipeline/entry.ts";
+import { DrayError } from "../../pipeline/errors.ts";
 import { LaneCapture } from "../../pipeline/lane-capture.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import { noProbe } from "../../pipeline/probe.ts";
 import type { FeedState, LaneFeed, LaneSource, SourceEvent, StreamSource } from "../../pipeline/source.ts";
+import { Throttle } from "../../pipeline/throttle.ts";
 import { newLane } from "../contracts/log-drafts.ts";
 
 /*
@@ -20,6 +25,7 @@ class HandStream implements StreamSource, LaneFeed {
   readonly committed: Mark[] = [];
   readonly #waiting: SourceEvent[] = [];
   #wake: () => void = () => {};
+  #failure: Error | null = null;
   #places = 0;
 
   deliver(...events: SourceEvent[]): void {
@@ -52,8 +58,17 @@ class HandStream implements StreamSource, LaneFeed {
     return mark;
   }
 
+  /** Whoever reads meets the error, once. */
+  fail(error: Error): void {
+    this.#failure = error;
+    this.#wake();
+  }
+
   async next(signal: AbortSignal): Promise<readonly SourceEvent[]> {
     while (this.#waiting.length === 0) {
+      const failure = this.#failure;
+      this.#failure = null;
+      if (failure !== null) throw failure;
       await new Promise<void>((resolve, reject) => {
         this.#wake = resolve;
         signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -80,6 +95,9 @@ class HandStream implements StreamSource, LaneFeed {
   readKeys = this.readRange;
   fingerprint = async (): Promise<string> => "";
 }
+
+/** A guard against a hang: what is polled here comes at once on a machine that has nothing else to do. */
+const PATIENT = { timeout: 30_000 };
 
 describe("S2, a seal in the stream", () => {
   let folder = "";
@@ -178,6 +196,98 @@ describe("S2, a seal in the stream", () => {
     stream.write("the tenant goes on");
     expect(await carried()).toBe(1);
     expect(strays).toEqual([]);
+  });
+});
+
+describe("S2, and a capture that ends", () => {
+  let folder = "";
+  let log: SqliteLog;
+  let stream: HandStream;
+  let half: CaptureHalf;
+  const signal = AbortSignal.timeout(60_000);
+  const lost = new DrayError("MYSQL_UNREACHABLE", {});
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), "dray-seal-"));
+    const chunkStore = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: systemClock });
+    log = new SqliteLog({ folder, chunkStore, clock: systemClock });
+    stream = new HandStream();
+    let epoch = 0;
+    half = new CaptureHalf({
+      source: { lane: newLane(), move: "m", tenant: "7", tables: [table] },
+      stream,
+      log,
+      memory: {
+        raiseEpoch: async () => ++epoch,
+        checkpoint: async () => null,
+        saveCheckpoint: async () => {},
+        anchor: async () => null,
+      },
+      throttle: new Throttle({ clock: systemClock, probes: [] }),
+      clock: systemClock,
+      probe: noProbe,
+      parallelRanges: 1,
+      chunkBudget: { rows: 10, bytes: 1_000 },
+      // Nothing rides on it, and it takes all that the stream brings.
+      mode: "standby",
+      firstPass: 0,
+      leadsBack: false,
+      begins: null,
+      verify: { run: () => Promise.reject(new Error("nothing rides on it")) },
+      onOpened: () => {},
+      onMark: () => {},
+      onChunk: () => {},
+      onStray: async () => {},
+      onCopied: async () => {},
+      onStopped: () => {},
+    });
+    half.start();
+  });
+
+  afterEach(async () => {
+    await half.stop("the test ends");
+    await log.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function sealed(): Promise<MarkPlace> {
+    const known = stream.committed.length;
+    const sealing = half.seal(signal);
+    await expect.poll(() => stream.committed.length, PATIENT).toBeGreaterThan(known);
+    stream.arrive(stream.committed.at(-1));
+    return await sealing;
+  }
+
+  test("C: one that ends while it seals is opened anew, and the next try seals that one", async () => {
+    const first = await half.wait(signal);
+    const sealing = half.seal(signal);
+    await expect.poll(() => stream.committed.length, PATIENT).toBe(1);
+    stream.fail(lost);
+    await expect(sealing).rejects.toBe(lost);
+    await expect.poll(() => half.capture?.state().epoch ?? 0, PATIENT).toBeGreaterThan(first.state().epoch);
+    expect((await sealed()).header.epoch).toBeGreaterThan(first.state().epoch);
+  });
+
+  test("C: one that ends with a final error while it seals ends the sealing with it", async () => {
+    await half.wait(signal);
+    const sealing = half.seal(signal);
+    await expect.poll(() => stream.committed.length, PATIENT).toBe(1);
+    const final = new DrayError("DIVERGED", {});
+    stream.fail(final);
+    await expect(sealing).rejects.toBe(final);
+    await expect(half.seal(signal)).rejects.toBe(final);
+  });
+
+  test("C: one that ends behind S2 is not opened anew, and what it held is known; asked again, the seal opens the next", async () => {
+    const { header } = await sealed();
+    stream.write("slipped in");
+    await expect.poll(() => half.sealed?.heldChanges, PATIENT).toBe(1);
+    stream.fail(lost);
+    await expect.poll(() => half.capture, PATIENT).toBeNull();
+    await sleep(200);
+    expect(half.capture).toBeNull();
+    expect([half.sealed?.heldChanges, half.sealed?.sinceSentinel.length]).toEqual([1, 1]);
+    expect((await sealed()).header.epoch).toBeGreaterThan(header.epoch);
   });
 });
 

@@ -78,6 +78,7 @@ export class MemoryService implements MoveService {
       ...{ lanes: [lane(move)], attempt: null, finish: null, next: [`dray status ${move} --watch`] },
       ...{
         verification: "100% verified (3000 rows), 2 dirty keys, 0 differences",
+        accepted: null,
         rollback: "unavailable (not in this version)",
       },
     };

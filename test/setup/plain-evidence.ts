@@ -62,7 +62,7 @@ export function plainEvidence({ journal, ...move }: PlainMove): Evidence {
         accepted: null,
       },
       fenceProof: {
-        cutovers: [{ generation, direction: "forward", proof: { known: proof, why: null }, leaks: [] }],
+        cutovers: [{ generation, direction: "forward", proof: { known: proof, why: null }, leaks: [], unproven: [] }],
         strays: [],
         openAlarms: [],
       },

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { statusLines } from "../../cli/render-status.ts";
+import { moveLine, statusLines } from "../../cli/render-status.ts";
 import type { LaneStatus, MoveStatus, TableStatus } from "../../cutover/move-service.ts";
 
 const blank: MoveStatus = {
@@ -16,6 +16,7 @@ const blank: MoveStatus = {
   attempt: null,
   finish: null,
   verification: "none",
+  accepted: null,
   rollback: "none",
   next: [],
 };
@@ -76,4 +77,12 @@ test("C1: an attempt that was decided in the target says so", () => {
   expect(statusLines({ ...blank, attempt: { ...attempt, decidedIn: "home", reason: null } })).toContain(
     "  attempt 3: aborted at unfence",
   );
+});
+
+test("a move of which a person answers for what is not verified says so in every list", () => {
+  const accepted = { by: "ana", what: "it.db.f1 verification: s.t id=1 missing" };
+  expect(moveLine({ ...blank, phase: "watching", accepted })).toBe(
+    "shop-acme  watching  a -> b  UNVERIFIED, accepted by ana",
+  );
+  expect(moveLine(blank)).toBe("shop-acme  copying  a -> b");
 });

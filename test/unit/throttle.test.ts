@@ -65,4 +65,12 @@ describe("M1: a mark and whoever committed it", () => {
     book.fail(new Error("gone"));
     await expect(waiting).rejects.toThrow("gone");
   });
+
+  test("a mark that was on its way when the stream ended is not waited for", async () => {
+    const book = new MarkBook<number>();
+    book.arrived("early", 1);
+    book.fail(new Error("gone"));
+    await expect(book.expect("late", never)).rejects.toThrow("gone");
+    expect(await book.expect("early", never)).toBe(1);
+  });
 });

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { CutoverResult } from "../../cutover/move-service.ts";
+import type { CutoverResult, VerificationReport } from "../../cutover/move-service.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
 import { differences } from "./world/compare.ts";
 import { compared, cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
@@ -97,6 +97,7 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
   let world: World;
   let driver: LocalDriver;
   let fault: Fault | null = null;
+  let beforeFence: () => Promise<void> = async () => {};
 
   const run = (side: Side, sql: string) => world.admin[side].query(sql.replaceAll("S.", `${world.schema}.`));
 
@@ -107,6 +108,7 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
       config: world.config(world.installation()),
       manifest: world.manifest(),
       probe: async (place) => {
+        if (place === "cutover.before-fence") await beforeFence();
         if (place === "cutover.before-fence" && fault !== null) await run("a", fault.change);
         if (place === "cutover.after-s1" && fault !== null) for (const sql of fault.plant) await run("b", sql);
       },
@@ -116,6 +118,7 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
   });
   afterEach(async () => {
     fault = null;
+    beforeFence = async () => {};
     await driver?.close();
     await world?.close();
   });
@@ -152,6 +155,44 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
       expect(await differences(world, TENANT)).toEqual([]);
     });
   }, 300_000);
+
+  test("a difference that was found behind the gate, while its key was dirty no more, ends the attempt by name", async () => {
+    await run("a", ORDER(900_011));
+    beforeFence = async () => {
+      beforeFence = async () => {};
+      const untilMs = performance.now() + HANG_MS;
+      for (let note = 0; performance.now() < untilMs; note++) {
+        await run("a", `UPDATE S.orders SET note = 'n${note}' WHERE id = 900011`);
+        await expect.poll(() => noteAtTarget(900_011), { timeout: HANG_MS }).toBe(`n${note}`);
+        await run("b", "UPDATE S.orders SET amount = 1.001 WHERE id = 900011");
+        // Compared before that was planted, the key is dirty no more and nothing is found: once more.
+        const { lanes, differences: found } = await settled();
+        if (lanes.every(({ dirtyKeys }) => dirtyKeys === 0) && found.length === 1) return;
+      }
+    };
+    const result = await cutoverOnceOpen(driver, { maxPauseMs: 2 * HANG_MS });
+    expect(result, `${result.reason}`).toMatchObject({ outcome: "aborted" });
+    expect(result.reason).toContain("VERIFY_DIFFERS");
+    expect(result.reason).toContain("orders id=900011: differing in amount");
+    await driver.verify({ repair: true });
+    await untilEqual(driver);
+    expect(await cutoverOnceOpen(driver)).toMatchObject({ outcome: "committed" });
+    expect(await differences(world, TENANT)).toEqual([]);
+  });
+
+  /** Every key that was dirty has been compared. */
+  async function settled(): Promise<VerificationReport> {
+    for (;;) {
+      const report = await driver.verification();
+      if (report.lanes.every(({ dirtyKeys }) => dirtyKeys === 0)) return report;
+      await sleep(20);
+    }
+  }
+
+  async function noteAtTarget(id: number): Promise<string | null> {
+    const [rows] = await world.admin.b.query(`SELECT note FROM ${world.schema}.orders WHERE id = ${id}`);
+    return (rows as { note: string }[])[0]?.note ?? null;
+  }
 });
 
 function expectNamed({ outcome, reason }: CutoverResult, { name, named }: Fault): void {
