@@ -100,9 +100,17 @@ describeWithMysql("V2: a person may answer for what is not verified, and that is
   });
 
   test("where nothing had to be accepted, rows are compared under the fence as always, and nobody is named", async () => {
+    // A comparison between the two would find the key equal, and leave it clean.
+    const planted = Promise.withResolvers<void>();
+    let isChanged = false;
     onProbe = async (name) => {
-      if (name === "cutover.before-fence") await setStatus("a", "sent");
+      if (name === "capture.after-low-mark" && isChanged) await planted.promise;
+      if (name === "cutover.before-fence") {
+        isChanged = true;
+        await setStatus("a", "sent");
+      }
       if (name === "cutover.after-s1") await setStatus("b", "void");
+      if (name === "cutover.after-s1" || name === "cutover.before-abort-outcome") planted.resolve();
     };
     const result = await cutoverOnceOpen(driver, { acceptUnverified: true });
     expect(verdictOf(result)).toBe("yes");

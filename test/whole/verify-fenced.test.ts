@@ -97,11 +97,14 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
   let world: World;
   let driver: LocalDriver;
   let fault: Fault | null = null;
+  /** From the change until it is planted: a comparison in between would find the key equal, and leave it clean. */
+  let untilPlanted = Promise.withResolvers<void>();
   let beforeFence: () => Promise<void> = async () => {};
 
   const run = (side: Side, sql: string) => world.admin[side].query(sql.replaceAll("S.", `${world.schema}.`));
 
   beforeEach(async () => {
+    untilPlanted.resolve();
     const homes = { acme: "a", ACME: "a", delta: "b" } as const;
     world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 60, workers: 3 });
     driver = await LocalDriver.open({
@@ -109,8 +112,16 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
       manifest: world.manifest(),
       probe: async (place) => {
         if (place === "cutover.before-fence") await beforeFence();
-        if (place === "cutover.before-fence" && fault !== null) await run("a", fault.change);
-        if (place === "cutover.after-s1" && fault !== null) for (const sql of fault.plant) await run("b", sql);
+        if (place === "capture.after-low-mark") await untilPlanted.promise;
+        if (place === "cutover.before-abort-outcome") untilPlanted.resolve();
+        if (fault === null) return;
+        if (place === "cutover.before-fence") {
+          untilPlanted = Promise.withResolvers();
+          await run("a", fault.change);
+        }
+        if (place !== "cutover.after-s1") return;
+        for (const sql of fault.plant) await run("b", sql);
+        untilPlanted.resolve();
       },
     });
     await driver.start(TENANT);
@@ -118,6 +129,7 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
   });
   afterEach(async () => {
     fault = null;
+    untilPlanted.resolve();
     beforeFence = async () => {};
     await driver?.close();
     await world?.close();
