@@ -174,20 +174,25 @@ export class VerifyHalf {
   }
 
   /**
-   * V2: every dirty key on both sides, behind a mark that the target has applied and while the tenant is fenced: then
-   * nothing changes, and what is found is real if the proof holds that nothing did. `seq` is the mark's.
+   * V2: every dirty key on both sides, and each that was found to differ since the gate was asked, behind a mark that the
+   * target has applied and while the tenant is fenced: then nothing changes, and what is found is real if the proof holds
+   * that nothing did. `seq` is the mark's.
    */
   async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<readonly FencedDifference[]> {
     const { source, stream, clock, columnsOf } = this.#options;
     const differences: FencedDifference[] = [];
-    const dirty = this.#state.tables.filter(({ dirtyKeys }) => dirtyKeys > 0);
-    if (dirty.length === 0) return [];
+    // Listed at once, for a round that ends meanwhile takes what it has compared off the dirty keys.
+    const dirty = this.#state.tables.map((table) => {
+      table.recheck();
+      return { table, keys: table.oldestDirty(table.dirtyKeys) };
+    });
+    if (dirty.every(({ keys }) => keys.length === 0)) return [];
     const beganMs = clock.monotonicMs();
     let compared = 0;
     const view = await sink.openReadView(signal);
     try {
-      for (const table of dirty) {
-        for (const keys of slices(table.oldestDirty(table.dirtyKeys), FENCED_KEYS_AT_ONCE)) {
+      for (const { table, keys: all } of dirty) {
+        for (const keys of slices(all, FENCED_KEYS_AT_ONCE)) {
           const [rows, atTarget] = await Promise.all([
             stream.readKeys(source, table.id, keys, signal),
             view.readKeys(table.id, keys, signal),
