@@ -1,13 +1,18 @@
+import type { AcknowledgedTarget } from "../../cutover/acknowledged.ts";
 import type { AdapterAction, AdapterCall } from "../../cutover/adapters/adapter.ts";
-import { Attempt, type AttemptResult } from "../../cutover/attempt.ts";
+import { Attempt, type AttemptResult, type Drained } from "../../cutover/attempt.ts";
 import { type CommitPoint, isCommitted, type Outcomes } from "../../cutover/commit-point.ts";
+import { confirmTargets } from "../../cutover/confirm-targets.ts";
+import type { Direction } from "../../cutover/direction.ts";
 import type { Fencing } from "../../cutover/fencing.ts";
+import type { Move } from "../../cutover/move.ts";
 import { withBackoff } from "../../pipeline/backoff.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import { noProbe } from "../../pipeline/probe.ts";
 import { type AdapterRecord, SimulatedAdapter } from "./adapters.ts";
 import { GRACE_MS } from "./application.ts";
+import { SimulatedHistory } from "./history.ts";
 import { LaneHandle } from "./lane.ts";
 import type { Process } from "./scheduler.ts";
 import { otherSide, type SideName, SimulatedOutcomes } from "./sides.ts";
@@ -143,7 +148,7 @@ export class Coordinator {
     await point.settle(generation, outcomes, {}, this.#forever);
     await fencing.unfence(generation, this.#forever, () => {});
     await atTarget("lane closed in its target", close);
-    await atTarget("copied rows removed", () => lane.target.rows.clear());
+    await atTarget("copied rows removed", () => lane.target.removeRows());
     this.#write({ phase: "aborted" });
   }
 
@@ -172,10 +177,9 @@ export class Coordinator {
       fencing: parts.fencing,
       commitPoint: parts.point,
       quiesce: (deadlineMs, signal) => this.#quiesce(parts.clock, deadlineMs, signal),
-      // What the model has no rows for: nothing ever differs, and no target is lost (C6, V2).
-      direction: this.memory.home === "from" ? "forward" : "reverse",
+      direction: this.#direction,
       verify: "accepted",
-      confirmTargets: async () => [],
+      confirmTargets: (sealed, signal) => this.#confirmTargets(sealed, signal),
       onSlipped: async () => {},
       slipPolicy: "drain-again",
       prepare: async () => {
@@ -206,6 +210,24 @@ export class Coordinator {
       }
       await clock.sleep(20, signal);
     }
+  }
+
+  /** C6: the real judgement, of this store's target and its one candidate. */
+  async #confirmTargets(sealed: readonly Drained[], signal: AbortSignal): Promise<readonly AcknowledgedTarget[]> {
+    const { rules, scheduler, sides } = this.#world;
+    if (rules.confirmsTargets === "no") return [];
+    const side = sides[otherSide(this.memory.home)];
+    const lanes = () => this.#world.lanes.filter(({ target }) => target === side);
+    const history = new SimulatedHistory({ scheduler, process: this.process, side, lanes });
+    const store = { definition: { name: "db" }, pair: { targetControl: { history } } };
+    const all = lanes().map(({ name }) => ({ store, source: { lane: name } }));
+    // Of a move it asks for its stores and lanes alone.
+    const move = { context: { stores: { [this.#direction]: [store] } }, lanes: { all } } as unknown as Move;
+    return await confirmTargets(move, this.#direction, sealed, () => {}, signal);
+  }
+
+  get #direction(): Direction {
+    return this.memory.home === "from" ? "forward" : "reverse";
   }
 
   /** What the step prepare will do: the reverse mark of this generation, at which capture of the way back begins (C7). */

@@ -150,6 +150,11 @@ export const MUTANTS: readonly Mutant[] = [
     { abortCloses: "before the rows go" },
     STORIES.abortMeetsCutover,
   ),
+  without(
+    "C6: the target's candidate has what the target had, before COMMITTED",
+    { confirmsTargets: "no" },
+    STORIES.candidateLags,
+  ),
   without("C7: a lane's own transactions are passed over", { dropsOwnTransactions: "no" }),
   without("C7: the way back begins at the mark", { reverseBegins: "when the lane is opened" }),
   without("C11: the deadline", { attemptClock: neverLate }),
