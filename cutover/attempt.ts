@@ -225,7 +225,13 @@ export class Attempt {
   /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
   async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
     if (this.#options.verify === "accepted") return [];
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    const options: BackoffOptions = {
+      signal,
+      onRetry: (error) => this.#held(error),
+      minMs: 5,
+      maxMs: 100,
+      clock: this.#options.clock,
+    };
     const found = this.#options.lanes.map((lane, i) =>
       withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );
