@@ -44,24 +44,28 @@ describe("C: a model of the protocol", () => {
   });
   afterAll(() => vi.restoreAllMocks());
 
-  it("one side writable, nothing acknowledged lost, nobody fenced for ever, one outcome, whatever happens when", async () => {
-    const legs = new Map<number, number>();
-    let aborted = 0;
-    const found = await explore({
-      seed: SEED,
-      runs: RUNS,
-      shrinkingPlays: 2_000,
-      onPlayed: ({ world }) => {
-        legs.set(world.committed.length, (legs.get(world.committed.length) ?? 0) + 1);
-        if (world.memory.phase === "aborted") aborted++;
-      },
-    });
-    expect(found === null ? "" : story(found)).toBe("");
-    // It would hold of a world in which nothing happens too: tenants went there, back, and there again.
-    if (RUNS < 1_000) return;
-    for (const times of [1, 2, 3]) expect(legs.get(times) ?? 0, `${times} cutovers`).toBeGreaterThan(RUNS / 100);
-    expect(aborted, "moves aborted").toBeGreaterThan(RUNS / 100);
-  }, HANG_MS);
+  it(
+    "one side writable, nothing acknowledged lost, nobody fenced for ever, one outcome, whatever happens when",
+    async () => {
+      const legs = new Map<number, number>();
+      let aborted = 0;
+      const found = await explore({
+        seed: SEED,
+        runs: RUNS,
+        shrinkingPlays: 2_000,
+        onPlayed: ({ world }) => {
+          legs.set(world.committed.length, (legs.get(world.committed.length) ?? 0) + 1);
+          if (world.memory.phase === "aborted") aborted++;
+        },
+      });
+      expect(found === null ? "" : story(found)).toBe("");
+      // It would hold of a world in which nothing happens too: tenants went there, back, and there again.
+      if (RUNS < 1_000) return;
+      for (const times of [1, 2, 3]) expect(legs.get(times) ?? 0, `${times} cutovers`).toBeGreaterThan(RUNS / 100);
+      expect(aborted, "moves aborted").toBeGreaterThan(RUNS / 100);
+    },
+    HANG_MS,
+  );
 
   it("the same seed plays the same schedule", async () => {
     const traces: string[] = [];
@@ -89,12 +93,16 @@ describe("C: a model of the protocol", () => {
   });
 
   for (const { clause, missing, rules, schedule } of MUTANTS) {
-    it(`${clause}: finds that it goes without ${missing}`, async () => {
-      const found =
-        schedule === null
-          ? await explore({ seed: 1, runs: MUTANT_RUNS, rules, shrinkingPlays: 0 })
-          : await play(schedule, rules);
-      expect(found?.breaches ?? []).not.toEqual([]);
-    }, HANG_MS);
+    it(
+      `${clause}: finds that it goes without ${missing}`,
+      async () => {
+        const found =
+          schedule === null
+            ? await explore({ seed: 1, runs: MUTANT_RUNS, rules, shrinkingPlays: 0 })
+            : await play(schedule, rules);
+        expect(found?.breaches ?? []).not.toEqual([]);
+      },
+      HANG_MS,
+    );
   }
 });
