@@ -195,7 +195,8 @@ export class Attempt {
 
   /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
   async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100 };
+    const { clock } = this.#options;
+    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock };
     const found = this.#options.lanes.map(async (lane, i) =>
       this.#isAccepted(lane) ? null : await withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );

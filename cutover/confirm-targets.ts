@@ -23,7 +23,7 @@ export async function confirmTargets(
       const { history } = store.pair.targetControl;
       const lanes = move.lanes.all.filter((lane) => lane.store === store).map(({ source }) => source.lane);
       const applied = headers.filter(({ lane }) => lanes.includes(lane)).map(({ lane, seq }) => ({ lane, seq }));
-      const options = { signal, onRetry, minMs: 5, maxMs: 100 };
+      const options = { signal, onRetry, minMs: 5, maxMs: 100, clock: move.context.clock };
       const acknowledged = await withBackoff(() => history.acknowledged(applied, signal), options);
       await history.confirmCandidates(acknowledged.set, signal);
       return { store: store.definition.name, ...acknowledged };

@@ -43,9 +43,10 @@ async function raise(move: Move, point: CommitPoint, fencing: Fencing, signal: A
 }
 
 async function closeLanes(move: Move, signal: AbortSignal): Promise<void> {
+  const { clock } = move.context;
   const onRetry = (error: Error) => warn(move, "the target", error);
   for (const { source, store } of lanesOf(move, "forward")) {
-    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry });
+    await withBackoff(() => store.pair.targetControl.closeLane(source.lane, signal), { signal, onRetry, clock });
     await move.context.probe("abort.after-close");
   }
 }
@@ -57,14 +58,14 @@ export async function recoverAbort(move: Move, signal: AbortSignal): Promise<voi
 }
 
 async function removeCopied(move: Move, by: string, signal: AbortSignal): Promise<void> {
-  const { logger } = move.context;
+  const { clock, logger } = move.context;
   let removed = 0;
   for (const { source, store } of lanesOf(move, "forward")) {
     const onRetry = (error: Error) => warn(move, "the target", error);
     const onRows = (_table: string, rows: number) => {
       removed += rows;
     };
-    await withBackoff(() => store.pair.removeRows(source, { onBatch: onRows }, signal), { signal, onRetry });
+    await withBackoff(() => store.pair.removeRows(source, { onBatch: onRows }, signal), { signal, onRetry, clock });
   }
   logger.info({ move: move.name, rows: removed }, "the copied rows are removed");
   await move.lanes.alone(async () => {

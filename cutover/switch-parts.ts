@@ -60,10 +60,14 @@ export function livesBy(outcomes: Outcomes): { readonly side: Side; readonly gen
   return lives;
 }
 
-/** C2: whatever this process remembers, a switch begins where the outcomes say that the tenant lives. */
+/**
+ * C2: whatever this process remembers, a switch or an abort begins where the outcomes say that the tenant lives; one that
+ * does not know of the last switch would do it with lanes that have served.
+ */
 export function requireLivesAt(move: Move, side: Side, outcomes: Outcomes): void {
   const lives = livesBy(outcomes);
-  if (lives.side !== side) throw new DrayError("ALREADY_COMMITTED", { move: move.name, ...lives });
+  if (lives.side !== side || lives.generation > move.details.lives.generation)
+    throw new DrayError("ALREADY_COMMITTED", { move: move.name, ...lives });
 }
 
 /** C11: transactions at the tenant's home that write covered tables now. */

@@ -1,16 +1,23 @@
 import type { AdapterAction, AdapterCall } from "../../cutover/adapters/adapter.ts";
 import { Attempt, type AttemptResult } from "../../cutover/attempt.ts";
 import { type CommitPoint, isCommitted, type Outcomes } from "../../cutover/commit-point.ts";
+import { confirmTargets } from "../../cutover/confirm-targets.ts";
+import type { Direction } from "../../cutover/direction.ts";
 import type { Fencing } from "../../cutover/fencing.ts";
+import type { Move } from "../../cutover/move.ts";
+import { abortMove, recoverAbort } from "../../cutover/move-end.ts";
+import { findUnknownAttempt } from "../../cutover/reconcile.ts";
 import { withBackoff } from "../../pipeline/backoff.ts";
 import type { Clock } from "../../pipeline/clock.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import { noProbe } from "../../pipeline/probe.ts";
 import { type AdapterRecord, SimulatedAdapter } from "./adapters.ts";
 import { GRACE_MS } from "./application.ts";
+import { SimulatedHistory } from "./history.ts";
 import { LaneHandle } from "./lane.ts";
 import type { Process } from "./scheduler.ts";
 import { otherSide, type SideName, SimulatedOutcomes } from "./sides.ts";
+import { simulatedMove } from "./simulated-move.ts";
 import type { World } from "./world.ts";
 
 export const MAX_PAUSE_MS = 2_000;
@@ -32,9 +39,9 @@ export type Memory = {
 type Parts = { readonly fencing: Fencing; readonly point: CommitPoint; readonly clock: Clock };
 
 /**
- * One process at work on the move, around the real Attempt, CommitPoint and Fencing: takes generations, runs attempts,
- * recovers what was cut short, and aborts, each as cutover-run, reconcile and move-end do. The way back is the same with
- * the roles swapped: the home is the side where the tenant lives.
+ * One process at work on the move, around the product's own modules (protocol.test.ts says which): what is written here is
+ * when they are called, as cutover-run and reconcile do. The way back is the same with the roles swapped: the home is the
+ * side where the tenant lives.
  */
 export class Coordinator {
   readonly process: Process;
@@ -57,7 +64,7 @@ export class Coordinator {
     this.#run("take up", async () => {
       const { memory } = this;
       if (memory.phase === "aborting") {
-        await this.#abort().catch(async (error: unknown) => {
+        await recoverAbort(this.#move(), this.#forever).catch(async (error: unknown) => {
           if (!isDrayError(error, "ALREADY_COMMITTED")) throw error;
           await this.#findUnknown();
         });
@@ -93,7 +100,7 @@ export class Coordinator {
   }
 
   abort(): void {
-    this.#run("abort", () => this.#abort());
+    this.#run("abort", () => abortMove(this.#move(), "operator", this.#forever));
   }
 
   async #recover(): Promise<void> {
@@ -106,45 +113,45 @@ export class Coordinator {
     this.#carry();
   }
 
-  /** C2, as reconcile does: an attempt that this memory knows nothing of. */
+  /** C2: an attempt that this memory knows nothing of. */
   async #findUnknown(): Promise<void> {
-    const { fencing, point } = this.#parts();
-    const outcomes = await point.read(this.#forever);
-    const highest = await fencing.highestGeneration(this.#forever);
-    const holding = await fencing.holding(this.#forever);
-    const known = this.memory.generation;
-    const cutShort = this.memory.note?.generation;
-    const committed = [...outcomes].find(([each, rows]) => isCommitted(rows) && each !== cutShort)?.[0];
-    const isOpen = highest > known && (!outcomes.has(highest) || holding.includes(highest));
-    const generation = committed ?? (isOpen ? highest : null);
-    if (generation === null || this.#world.rules.looksForUnknown === "no") return;
-    const asked = this.#world.rules.foundHome === "who answers now";
-    const uuid = asked ? (await this.#store(this.memory.home).serverIdentity(this.#forever)).uuid : null;
-    const note = { generation, homeUuid: uuid };
-    this.#write({ generation: Math.max(known, generation), note, phase: "cutting-over" });
+    const { rules } = this.#world;
+    if (rules.looksForUnknown === "no") return;
+    const isFound = await findUnknownAttempt(this.#move(), this.#forever);
+    if (!isFound || rules.foundHome === "nobody knows") return;
+    const { uuid } = await this.#store(this.memory.home).serverIdentity(this.#forever);
+    this.#write({ note: { generation: this.memory.note?.generation ?? 0, homeUuid: uuid } });
   }
 
-  /** As `dray abort`: the lane is closed, then ABORTED for a new generation and every lower one, unfence, rows away. */
-  async #abort(): Promise<void> {
-    const parts = this.#parts();
-    const { fencing, point, clock } = parts;
-    this.#write({ generation: (await this.#next(parts)).generation, phase: "aborting" });
+  #move(): Move {
+    const { memory } = this;
+    const { rules, scheduler } = this.#world;
+    const { fencing, clock } = this.#parts();
     const lane = this.#lane();
-    const atTarget = async (what: string, change: () => void) => {
-      const send = () => this.#world.scheduler.call(this.process, what, change);
-      await withBackoff(send, { signal: this.#forever, onRetry: () => {}, clock });
-    };
     const close = () => {
       lane.closedInTarget = "yes";
     };
-    if (this.#world.rules.abortCloses === "first") await atTarget("lane closed in its target", close);
-    const { generation, outcomes } = await this.#next(parts);
-    this.#write({ generation });
-    await point.settle(generation, outcomes, {}, this.#forever);
-    await fencing.unfence(generation, this.#forever, () => {});
-    await atTarget("lane closed in its target", close);
-    await atTarget("copied rows removed", () => lane.target.rows.clear());
-    this.#write({ phase: "aborted" });
+    const atTarget = (what: string, change: () => void, signal: AbortSignal) =>
+      scheduler.call(this.process, what, change, signal);
+    return simulatedMove({
+      memory,
+      write: (change) => this.#write(change),
+      clock,
+      fencing,
+      outcomes: (side) => this.#store(side),
+      history: this.#history(),
+      lane: () => lane,
+      stopLanes: () => {
+        if (lane.owner === this.process) lane.owner = null;
+      },
+      closeLane: async (signal) => {
+        if (rules.abortCloses === "first") await atTarget("lane closed in its target", close, signal);
+      },
+      removeRows: async (signal) => {
+        if (rules.abortCloses !== "first") await atTarget("lane closed in its target", close, signal);
+        await atTarget("copied rows removed", () => lane.target.removeRows(), signal);
+      },
+    });
   }
 
   /** Above all that is known; ALREADY_COMMITTED where one has committed. */
@@ -172,10 +179,13 @@ export class Coordinator {
       fencing: parts.fencing,
       commitPoint: parts.point,
       quiesce: (deadlineMs, signal) => this.#quiesce(parts.clock, deadlineMs, signal),
-      // What the model has no rows for: nothing ever differs, and no target is lost (C6, V2).
-      direction: this.memory.home === "from" ? "forward" : "reverse",
+      direction: this.#direction,
+      // What the model has no rows for: nothing ever differs (V2).
       accepted: new Set([lane.name]),
-      confirmTargets: async () => [],
+      confirmTargets: async (sealed, signal) =>
+        rules.confirmsTargets === "no"
+          ? []
+          : await confirmTargets(this.#move(), this.#direction, sealed, () => {}, signal),
       onSlipped: async () => {},
       onUnproven: async () => {},
       slipPolicy: "drain-again",
@@ -207,6 +217,17 @@ export class Coordinator {
       }
       await clock.sleep(20, signal);
     }
+  }
+
+  #history(): SimulatedHistory {
+    const { scheduler, sides } = this.#world;
+    const side = sides[otherSide(this.memory.home)];
+    const lanes = () => this.#world.lanes.filter(({ target }) => target === side);
+    return new SimulatedHistory({ scheduler, process: this.process, side, lanes });
+  }
+
+  get #direction(): Direction {
+    return this.memory.home === "from" ? "forward" : "reverse";
   }
 
   /** What the step prepare will do: the reverse mark of this generation, at which capture of the way back begins (C7). */

@@ -110,6 +110,19 @@ export class Lane {
     this.#lift();
   }
 
+  /** Another server is its target, which has less of what was applied: an applier goes on from what it finds there. */
+  targetLost(lost: readonly Transaction[]): void {
+    const places = lost.flatMap(({ lane, logIndex }) =>
+      lane === this.name && logIndex !== undefined ? [logIndex] : [],
+    );
+    this.#applied = Math.min(this.#applied, ...places);
+  }
+
+  /** Whether the target has everything up to an entry. */
+  hasApplied(seq: number): boolean {
+    return this.#applied >= seq;
+  }
+
   watch(): void {
     this.mode = "watching";
     this.#held = null;
@@ -126,7 +139,7 @@ export class Lane {
   #capture(at: number): void {
     const { kind, rows, lane, markId } = this.source.stream[at] as Transaction;
     this.#captured = at + 1;
-    if (kind === "applied" && this.#rules.dropsOwnTransactions === "yes") return; // C7
+    if (kind === "lost" || (kind === "applied" && this.#rules.dropsOwnTransactions === "yes")) return; // C7
     if (kind === "sentinel" || kind === "seal" || kind === "reverse") {
       if (lane !== this.name || this.mode === "watching") return;
       this.#log.push({ rows, markId, epoch: this.epoch });
@@ -146,8 +159,9 @@ export class Lane {
   }
 
   #apply(): void {
-    const { rows, markId } = this.#log[this.#applied++] as Entry;
-    if (markId === null) this.target.commit({ kind: "applied", rows, lane: this.name, markId: null });
+    const logIndex = this.#applied++;
+    const { rows, markId } = this.#log[logIndex] as Entry;
+    if (markId === null) this.target.commit({ kind: "applied", rows, lane: this.name, markId: null, logIndex });
     else this.#tell();
   }
 
@@ -163,7 +177,7 @@ export class Lane {
       const at = this.#log.findIndex(({ markId }) => markId === waiter.markId);
       if (at < 0 || at >= this.#applied) continue;
       remove(this.#waiters, waiter);
-      const header = { seq: at + 1, epoch: (this.#log[at] as Entry).epoch };
+      const header = { lane: this.name, seq: at + 1, epoch: (this.#log[at] as Entry).epoch };
       // The cutover reads no more of a place than where it is.
       const place = { header } as unknown as MarkPlace;
       this.#scheduler.wake(waiter.process, `finds mark ${waiter.markId} of ${this.name} applied`, () =>

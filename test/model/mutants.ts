@@ -13,16 +13,34 @@ import type { Schedule } from "./explore.ts";
 import { RULES, type Rules } from "./rules.ts";
 import { STORIES } from "./stories.ts";
 
+/** What the model covers; each of them has at least one mutant, and every mutant is to be found. */
+export const CLAUSES = {
+  S2: "a second drain, and the proof that nothing came between the two",
+  Grace: "the longest time that an application acts on an old answer is waited for",
+  Quiesce: "who was writing when the fence came down is waited for",
+  C1: "the outcome is one row, the first INSERT wins, and nothing is unfenced or routed before it stands",
+  C2: "whatever is forgotten or restored, what the databases and adapters know decides",
+  C3: "a fence holds until it is unfenced, and one that ends by itself is pinned",
+  C4: "each call carries its generation, and an ended or lower one is refused",
+  C5: "the lane is closed for good at the commit, and by an abort",
+  C6: "the target's candidate has what the target had",
+  C7: "no loops, and the way back begins at its generation's mark",
+  C11: "one deadline from the first fence call to COMMITTED",
+} as const;
+export type Clause = keyof typeof CLAUSES;
+
 /** One rule taken away, and the others kept: an exploration that does not notice proves nothing of the rule. */
 export type Mutant = {
+  readonly clause: Clause;
   readonly missing: string;
   readonly rules: Rules;
   /** What it shows in, where chance seldom brings it about. */
   readonly schedule: Schedule | null;
 };
 
-const without = (missing: string, rules: Partial<Rules>, schedule: Schedule | null = null): Mutant => {
-  return { missing, rules: { ...RULES, ...rules }, schedule };
+const without = (named: `${Clause}: ${string}`, rules: Partial<Rules>, schedule: Schedule | null = null): Mutant => {
+  const [clause, missing] = named.split(": ", 2) as [Clause, string];
+  return { clause, missing, rules: { ...RULES, ...rules }, schedule };
 };
 
 /** Unfences first, and writes ABORTED then. */
@@ -115,8 +133,8 @@ function unfenceForgotten(tenant: TenantRecord, call: ReferenceCall, nowMs: numb
 
 export const MUTANTS: readonly Mutant[] = [
   without("S2: the second drain and its proof", { attemptLane: skippingS2 }),
-  without("the grace", { graces: "no" }),
-  without("quiesce", { quiesces: "no" }),
+  without("Grace: the grace", { graces: "no" }),
+  without("Quiesce: the list of writers", { quiesces: "no" }),
   without("C1: ABORTED before unfence", {
     makeCommitPoint: (options, fencing) => new EarlyUnfence(options, fencing),
   }),
@@ -150,6 +168,11 @@ export const MUTANTS: readonly Mutant[] = [
     "C5: an abort closes the lane before it settles",
     { abortCloses: "before the rows go" },
     STORIES.abortMeetsCutover,
+  ),
+  without(
+    "C6: the target's candidate has what the target had, before COMMITTED",
+    { confirmsTargets: "no" },
+    STORIES.candidateLags,
   ),
   without("C7: a lane's own transactions are passed over", { dropsOwnTransactions: "no" }),
   without("C7: the way back begins at the mark", { reverseBegins: "when the lane is opened" }),

@@ -98,6 +98,7 @@ export function usual(world: World, hung: "are left" | "are rolled back"): Happe
     ...world.scheduler.happenings(),
     ...world.application.endings(hung),
     ...world.lanes.flatMap((lane) => lane.happenings()),
+    ...world.replications(),
   ].filter(({ label }) => !label.startsWith("arrives") || !world.isAnyoneStalled);
   if (first !== undefined) return first;
   const due = world.scheduler.nextDueMs();

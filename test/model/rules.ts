@@ -27,6 +27,8 @@ export type Rules = {
   readonly checksHomeUuid: YesNo;
   readonly firstInsertWins: YesNo;
   readonly quiesces: YesNo;
+  /** C6: before COMMITTED the target's failover candidate has all that the target had. */
+  readonly confirmsTargets: YesNo;
   readonly graces: YesNo;
   // The lanes.
   readonly closesLanes: YesNo;
@@ -50,6 +52,7 @@ export const RULES: Rules = {
   checksHomeUuid: "yes",
   firstInsertWins: "yes",
   quiesces: "yes",
+  confirmsTargets: "yes",
   graces: "yes",
   closesLanes: "yes",
   sealsLanes: "yes",

@@ -5,17 +5,21 @@ import type { Process, Scheduler } from "./scheduler.ts";
 
 export type SideName = "from" | "to";
 
+const REPLICATION_MS = 10;
+
 export function otherSide(side: SideName): SideName {
   return side === "from" ? "to" : "from";
 }
 
 /** A transaction as it stands in a database's stream. */
 export type Transaction = {
-  readonly kind: "application" | "applied" | "sentinel" | "seal" | "reverse";
+  readonly kind: "application" | "applied" | "lost" | "sentinel" | "seal" | "reverse";
   readonly rows: readonly (readonly [key: string, value: number])[];
   /** The lane that applied it, or that the mark is for. */
   readonly lane: string | null;
   readonly markId: number | null;
+  /** Of what a lane applied: its place in that lane's log. */
+  readonly logIndex?: number;
 };
 
 /** An application's transaction that has not ended yet. */
@@ -33,9 +37,15 @@ export class Side {
   readonly open = new Set<OpenTransaction>();
   /** Rows that the application overwrote behind the fence, against its own promise. */
   readonly spoiled = new Set<string>();
+  /** Its candidate has every mark and outcome, and of what lanes applied all below this place of the stream. */
+  #replicated = 0;
+  #lackingSinceMs: number | null = null;
+  #removedAt = 0;
+  readonly #nowMs: () => number;
 
-  constructor(name: SideName) {
+  constructor(name: SideName, nowMs: () => number) {
     this.name = name;
+    this.#nowMs = nowMs;
   }
 
   get uuid(): string {
@@ -44,7 +54,46 @@ export class Side {
 
   commit(transaction: Transaction): void {
     this.stream.push(transaction);
+    if (transaction.kind === "applied") this.#lackingSinceMs ??= this.#nowMs();
     for (const [key, value] of transaction.rows) this.rows.set(key, value);
+  }
+
+  /** An abort takes away what was copied. */
+  removeRows(): void {
+    this.rows.clear();
+    this.#removedAt = this.stream.length;
+  }
+
+  /** Its candidate can go on: replication takes a moment. */
+  get mayReplicate(): boolean {
+    return this.#lackingSinceMs !== null && this.#nowMs() - this.#lackingSinceMs >= REPLICATION_MS;
+  }
+
+  get isCandidateBehind(): boolean {
+    return this.#lackingSinceMs !== null;
+  }
+
+  hasReplicated(upTo: number): boolean {
+    return this.#lackingSinceMs === null || this.#replicated >= upTo;
+  }
+
+  /** The candidate has executed all that there is by now. */
+  replicate(): void {
+    this.#replicated = this.stream.length;
+    this.#lackingSinceMs = null;
+  }
+
+  /** The candidate takes over (C6): what it lacks was never applied there. Places in the stream stay what they are. */
+  failOverToCandidate(): readonly Transaction[] {
+    const lost = this.stream.slice(this.#replicated).filter(({ kind }) => kind === "applied");
+    this.failOver([]);
+    const kept = this.stream.map((each) => (lost.includes(each) ? { ...each, kind: "lost" as const, rows: [] } : each));
+    this.stream.splice(0, this.stream.length, ...kept);
+    this.replicate();
+    this.rows.clear();
+    for (const { rows } of this.stream.slice(this.#removedAt))
+      for (const [key, value] of rows) this.rows.set(key, value);
+    return lost;
   }
 
   /** Another server answers from now on; it may lack outcomes that this side decided last, as their home. */

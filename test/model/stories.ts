@@ -60,6 +60,13 @@ export const STORIES = {
     { next: /P1 is killed/, before: /P1: writers of from/ },
     { next: /control store is copy 0/ },
   ]),
+  /** The target's candidate lags behind, and takes it over right behind the commit. */
+  candidateLags: told([
+    taken,
+    { next: /node-1 writes to from/, before: /P1 is told to cut over/ },
+    { next: /P1 is told to cut over/ },
+    { next: /to fails over to its candidate/, before: /P1: endpoint route\(1\)/ },
+  ]),
   /** A write that breaks the application's promise comes behind the seal, and the process dies behind the commit. */
   lateBehindTheSeal: told([
     taken,

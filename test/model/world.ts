@@ -38,7 +38,10 @@ export class World {
   readonly rules: Rules;
   readonly honest = RULES;
   readonly scheduler: Scheduler;
-  readonly sides: Readonly<Record<SideName, Side>> = { from: new Side("from"), to: new Side("to") };
+  readonly sides: Readonly<Record<SideName, Side>> = {
+    from: new Side("from", () => this.scheduler.nowMs),
+    to: new Side("to", () => this.scheduler.nowMs),
+  };
   readonly adapters: AdapterRecords;
   readonly application: Application;
   readonly coordinators: Coordinator[] = [];
@@ -193,6 +196,7 @@ export class World {
     return [
       ...this.scheduler.happenings(),
       ...this.lanes.flatMap((lane) => lane.happenings()),
+      ...this.replications(),
       ...this.application.happenings(),
       ...this.scheduler.lateArrivals(),
       ...this.#commands(),
@@ -200,6 +204,13 @@ export class World {
       ...(this.disastersLeft > 0 ? this.#disasters() : []),
       ...(this.failoversLeft > 0 ? this.#failovers() : []),
     ];
+  }
+
+  /** A candidate follows by and by. */
+  replications(): Happening[] {
+    return Object.values(this.sides)
+      .filter((side) => side.mayReplicate)
+      .map((side) => ({ label: `the candidate of ${side.name} follows`, weight: 8, run: () => side.replicate() }));
   }
 
   #commands(): Happening[] {
@@ -300,7 +311,19 @@ export class World {
         found.push({ label: `${side.name} fails over${label}`, weight, run });
       };
       add("", this.#times("failovers", 0.1), []);
-      // What a target holds is acknowledged by those who may follow it: only a home loses its own decisions.
+      // Only a home loses its own decisions: of a target's candidate C6 asks for all that the target holds.
+      if (side.isCandidateBehind) {
+        const run = () => {
+          this.failoversLeft--;
+          const lost = side.failOverToCandidate();
+          for (const lane of this.lanes) if (lane.target === side) lane.targetLost(lost);
+        };
+        found.push({
+          label: `${side.name} fails over to its candidate, which is behind`,
+          weight: this.#times("failovers", 0.3),
+          run,
+        });
+      }
       const newest = Math.max(0, ...side.outcomes.keys());
       const isShared = (this.#takers.get(newest)?.size ?? 0) > 1;
       if (newest > 0 && this.#homes.get(newest) === side.name && !isShared)

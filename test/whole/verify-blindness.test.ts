@@ -1,15 +1,13 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { DifferenceReport } from "../../cutover/move-service.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
+import { expectSame, shuffled, untilSame } from "./blindness/judge.ts";
 import { kindsOfFaults, type Planted, Planter } from "./blindness/planter.ts";
-import { BlindSides, type Differing, TENANT } from "./blindness/sides.ts";
+import { BlindSides, TENANT } from "./blindness/sides.ts";
 import { compared, LocalDriver, phase } from "./world/driver.ts";
 import { plannedRuns, Random, repeatable } from "./world/random.ts";
 
 const PLANTED_AT_LEAST = 1_000;
 const BATCH = 250;
-const HANG_MS = 120_000;
 
 /*
  * Single faults, each one change of one row of the target, are planted by plain SQL in tables of every accepted type and
@@ -38,7 +36,7 @@ describeWithMysql("V1, V3: no fault in the target is missed, and nothing else is
       const random = new Random(seed);
       // Values that came by the stream are compared too, not only those of the first copy.
       await sides.rewriteSome(random);
-      await equal(sides, driver);
+      await untilSame(sides, driver);
       const neighbours = await sides.neighbours();
       const traffic = sides.world.traffic({ seed, workers: 2, pauseMs: 40 });
       traffic.start();
@@ -64,7 +62,7 @@ describeWithMysql("V1, V3: no fault in the target is missed, and nothing else is
         expectSame(report.differences, differing);
         for (const { table, undo } of batch) if (undo !== null) await sides.run("b", table, undo);
         await driver.verify({ repair: true });
-        await equal(sides, driver);
+        await untilSame(sides, driver);
       }
       await traffic.stop();
       process.stderr.write(`${rows} faults of ${counted.size} kinds planted (SEED=${seed})\n`);
@@ -79,43 +77,3 @@ describeWithMysql("V1, V3: no fault in the target is missed, and nothing else is
     });
   }, 900_000);
 });
-
-/** Exactly these rows, in whatever order. */
-function expectSame(reported: readonly DifferenceReport[], differing: readonly Differing[]): void {
-  const lines = (all: readonly (Omit<Differing, "columns"> & { readonly columns: readonly string[] | null })[]) =>
-    all.map(({ table, key, kind, columns }) => `${table} ${key}: ${kind} ${columns?.join(",")}`).sort();
-  const [found, wanted] = [lines(reported), lines(differing)];
-  const [expected, got] = [new Set(wanted), new Set(found)];
-  expect({
-    missed: wanted.filter((line) => !got.has(line)),
-    besides: found.filter((line) => !expected.has(line)),
-    twice: found.length - got.size,
-  }).toEqual({ missed: [], besides: [], twice: 0 });
-}
-
-/** Nothing is reported any more, and MySQL finds nothing either. */
-async function equal(sides: BlindSides, driver: LocalDriver): Promise<void> {
-  const untilMs = performance.now() + HANG_MS;
-  // What a repair wrote is reported until it stands in the target and was compared there.
-  for (;;) {
-    await phase(driver, "streaming");
-    const { differences } = await compared(driver);
-    if (differences.length === 0) break;
-    if (performance.now() > untilMs) expectSame(differences, []);
-    await sleep(100);
-  }
-  for (let found = await sides.differences(); ; found = await sides.differences()) {
-    if (found.length === 0) return;
-    if (performance.now() > untilMs) expect(found).toEqual([]);
-    await sleep(100);
-  }
-}
-
-function shuffled<T>(items: readonly T[], random: Random): T[] {
-  const all = [...items];
-  for (let i = all.length - 1; i > 0; i--) {
-    const j = random.below(i + 1);
-    [all[i], all[j]] = [all[j] as T, all[i] as T];
-  }
-  return all;
-}

@@ -1,11 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { CutoverResult, VerificationReport } from "../../cutover/move-service.ts";
+import type { CutoverResult, DifferenceReport, VerificationReport } from "../../cutover/move-service.ts";
 import { describeWithMysql } from "../setup/shared-servers.ts";
+import { expectSame, shuffled, untilSame } from "./blindness/judge.ts";
+import { type FaultKind, kindsOfFaults, type Planted, Planter } from "./blindness/planter.ts";
+import { BlindSides, type Differing } from "./blindness/sides.ts";
 import { differences } from "./world/compare.ts";
 import { compared, cutoverOnceOpen, LocalDriver, phase } from "./world/driver.ts";
 import type { Side } from "./world/ledger.ts";
-import { plannedRuns, repeatable } from "./world/random.ts";
+import { plannedRuns, Random, repeatable } from "./world/random.ts";
 import { World } from "./world/world.ts";
 
 const TENANT = "acme";
@@ -206,6 +209,125 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
     return (rows as { note: string }[])[0]?.note ?? null;
   }
 });
+
+/** A row that the source never had has no dirty key: only a pass finds those. */
+const NOT_DIRTY = /that the source has not|neighbour's row|other letters' case/;
+const FAULTS_AN_ATTEMPT = 300;
+const NAMED_IN_REASON = 10;
+
+/*
+ * The same for every accepted type of column and of key: each of the tenant's rows has changed just before the fence, some
+ * to other hard values, and hundreds of single faults are in the target when its dirty keys are compared.
+ */
+describeWithMysql("V2: faults in every type, on keys that are dirty, are found under the fence", ({ a, b }) => {
+  const { seed } = plannedRuns(1);
+  let sides: BlindSides;
+  let driver: LocalDriver;
+  let atFence: { readonly before: () => Promise<void>; readonly drained: () => Promise<void> } | null = null;
+  /** The rounds stand still behind the comparison that comes next, so that what gets dirty stays dirty. */
+  let hold: { readonly met: PromiseWithResolvers<void>; readonly over: PromiseWithResolvers<void> } | null = null;
+
+  beforeEach(async () => {
+    sides = await BlindSides.create({ a, b });
+    const { world } = sides;
+    driver = await LocalDriver.open({
+      config: world.config(world.installation()),
+      manifest: sides.manifest(),
+      probe: async (place) => {
+        if (place === "cutover.before-fence") await atFence?.before();
+        if (place === "cutover.after-s1") await atFence?.drained();
+        if (place === "cutover.after-verify") hold?.over.resolve();
+        if (place !== "verify.after-compare") return;
+        hold?.met.resolve();
+        await hold?.over.promise;
+      },
+    });
+    await driver.start(TENANT);
+    await phase(driver, "streaming");
+  });
+  afterEach(async () => {
+    atFence = null;
+    hold?.over.resolve();
+    await driver?.close();
+    await sides?.world.close();
+  });
+
+  /** One attempt, with faults of as many kinds as rows allow; where none is left, it commits. */
+  async function attempt(kinds: FaultKind[], random: Random): Promise<readonly Planted[]> {
+    const planter = new Planter(sides, random);
+    const planted: Planted[] = [];
+    atFence = {
+      before: async () => {
+        hold = { met: Promise.withResolvers(), over: Promise.withResolvers() };
+        await hold.met.promise;
+        await sides.rewriteSome(random);
+        await sides.touchAll();
+      },
+      drained: async () => {
+        await planter.begin();
+        while (planted.length < FAULTS_AN_ATTEMPT && kinds.length > 0) {
+          const fault = await (kinds.pop() as FaultKind).plant(planter);
+          if (fault !== null) planted.push(fault);
+        }
+      },
+    };
+    const { outcome, reason } = await cutoverOnceOpen(driver, { maxPauseMs: 90_000 });
+    [atFence, hold] = [null, null];
+    const differing = await sides.differences();
+    expect(differing, "each fault is on rows of its own").toHaveLength(
+      planted.reduce((sum, { rows }) => sum + rows, 0),
+    );
+    expect(outcome, String(reason)).toBe(planted.length > 0 ? "aborted" : "committed");
+    if (planted.length === 0) return [];
+    expect(reason).toContain("VERIFY_DIFFERS");
+    // All of them and nothing else, of which the first are named.
+    expect(reason).toContain(`count=${differing.length}`);
+    expect(namedIn(reason ?? "", differing)).toBe(Math.min(NAMED_IN_REASON, differing.length));
+    await phase(driver, "streaming");
+    expectSame(await reported(driver, differing.length), differing);
+    for (const { table, undo } of planted) if (undo !== null) await sides.run("b", table, undo);
+    await driver.verify({ repair: true });
+    await untilSame(sides, driver);
+    return planted;
+  }
+
+  test(`each type's, in a few attempts, and then the tenant is cut over (SEED=${seed})`, async () => {
+    await repeatable(seed, async () => {
+      const random = new Random(seed);
+      const traffic = sides.world.traffic({ seed, workers: 2, pauseMs: 40 });
+      traffic.start();
+      await untilSame(sides, driver);
+      const kinds = shuffled(kindsOfFaults(sides), random).filter(({ what }) => !NOT_DIRTY.test(what));
+      const planted: Planted[] = [];
+      for (let some = await attempt(kinds, random); some.length > 0; some = await attempt(kinds, random))
+        planted.push(...some);
+      const found = new Set(planted.map(({ what }) => what));
+      process.stderr.write(`${planted.length} faults of ${found.size} kinds found under the fence (SEED=${seed})\n`);
+      for (const type of sides.valueTypes()) {
+        const those = [...found].filter((what) => what.startsWith(`${type}: `));
+        expect(those.length, `kinds of faults in ${type}`).toBeGreaterThan(1);
+      }
+      await traffic.stop();
+    });
+  }, 300_000);
+});
+
+/** So many differences, as the rounds find them again while the tenant works on. */
+async function reported(driver: LocalDriver, wanted: number): Promise<readonly DifferenceReport[]> {
+  const untilMs = performance.now() + HANG_MS;
+  for (;;) {
+    const { differences: found } = await compared(driver);
+    if (found.length >= wanted || performance.now() > untilMs) return found;
+    await sleep(100);
+  }
+}
+
+/** How many of the rows that differ the attempt's reason tells by table, key and what is wrong. */
+function namedIn(reason: string, differing: readonly Differing[]): number {
+  const words = ({ table, key, kind, columns }: Differing) =>
+    `${table} ${key}: ${kind}${columns.length === 0 ? "" : ` in ${columns.join(", ")}`}`;
+  return differing.filter((row) => reason.includes(words(row))).length;
+}
 
 function expectNamed({ outcome, reason }: CutoverResult, { name, named }: Fault): void {
   expect(outcome, `${name}: ${reason}`).toBe("aborted");

@@ -1,76 +1,109 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { RowDataPacket } from "mysql2/promise";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { VerificationReport } from "../../cutover/move-service.ts";
+import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import { ChildDied, ChildDriver } from "../crash/child-driver.ts";
-import { describeWithMysql } from "../setup/shared-servers.ts";
+import { describeWithOwnServers } from "../setup/shared-servers.ts";
 import { differences } from "./world/compare.ts";
-import { phase } from "./world/driver.ts";
+import { cutoverOnceOpen, phase } from "./world/driver.ts";
 import type { Side } from "./world/ledger.ts";
+import { twoOwnServers } from "./world/own-servers.ts";
 import { plannedRuns, Random, repeatable } from "./world/random.ts";
 import type { Traffic } from "./world/traffic.ts";
 import { World } from "./world/world.ts";
 
 /** Two tenants that move; rows change hands between each and a neighbour that stays, and between the two (A8). */
 const TENANTS = ["acme", "beta"] as const;
-const PAIRS = [["acme", "ACME"], ["beta", "gamma"], TENANTS] as const;
-const SECONDS_A_RUN = 25;
+const PAIRS = [
+  ["acme", "ACME"],
+  ["beta", "gamma"],
+] as const;
+/** Has always lived where they go to: rows change hands with whoever has arrived there. */
+const THERE = "delta";
+const SECONDS_THERE = 15;
+const SECONDS_BACK = 8;
 const HANG_MS = 240_000;
-/** What a command may be told while the process, or the move, is otherwise busy. */
-const EXPECTED = /MOVE_BUSY|ILLEGAL_STEP|RECOPY|VERIFY_NOTHING|TABLE_UNKNOWN|LANE_|aborted|ended/;
+/** What a command may be told while the process, the move or a server is otherwise busy. */
+const EXPECTED = /MOVE_BUSY|ILLEGAL_STEP|RECOPY|VERIFY_NOTHING|TABLE_UNKNOWN|LANE_|MYSQL_UNREACHABLE|aborted|ended/;
 
 /*
- * Several tenants of one target are compared again and again while everybody writes and rows change hands, and everything that can be interrupted is. Nothing was ever changed but by the product: not one difference may be told.
+ * Several tenants of one target are compared again and again while everybody writes and rows change hands, and everything
+ * that can be interrupted is: sessions, the process, the servers. Then one of them is cut over, and the lane that leads
+ * back is compared in the same way. Nothing was ever changed but by the product: not one difference may be told.
  */
-describeWithMysql("V1, V2: no false difference, whatever is interrupted", ({ a, b }) => {
+describeWithOwnServers("V1, V2: no false difference, whatever is interrupted", ["mysql"], () => {
   const { seed, runs } = plannedRuns(1);
+  let all: Servers;
+  let servers: Record<Side, MysqlServer>;
   let world: World;
   let soak: Soak;
 
+  beforeAll(async () => {
+    all = await openServers();
+    servers = await twoOwnServers(all, "soaked");
+  });
+  afterAll(() => all?.close());
+
   beforeEach(async () => {
-    const homes = { acme: "a", ACME: "a", beta: "a", gamma: "a", delta: "b" } as const;
-    world = await World.create({ servers: { a, b }, kind: "text", homes, rows: 90, workers: 6 });
-    soak = await Soak.open(world, seed);
+    const homes = { acme: "a", ACME: "a", beta: "a", gamma: "a", [THERE]: "b" } as const;
+    world = await World.create({ servers, kind: "text", homes, rows: 90, workers: 6 });
+    soak = await Soak.open(world, servers, seed);
   });
   afterEach(async () => {
     await soak?.close();
     await world?.close();
   });
 
-  test(`${runs} times ${SECONDS_A_RUN} seconds of interruptions (SEED=${seed})`, async () => {
+  test(`${runs} times ${SECONDS_THERE} and ${SECONDS_BACK} seconds of interruptions (SEED=${seed})`, async () => {
     await repeatable(seed, async () => {
-      soak.write();
       await soak.begin();
-      const untilMs = performance.now() + runs * SECONDS_A_RUN * 1_000;
-      while (performance.now() < untilMs) await soak.interrupt();
+      await soak.interrupt(runs * SECONDS_THERE);
+      const moved = await soak.cutOver();
+      const there = soak.ended();
+      await soak.interrupt(runs * SECONDS_BACK);
       await soak.settle();
-      process.stderr.write(`${soak.told()} (SEED=${seed})\n`);
-      expect(soak.passes, "passes that came to their end").toBeGreaterThan(0);
-      expect(soak.kills, "processes that were killed").toBeGreaterThan(0);
+      const back = soak.ended();
+      process.stderr.write(`on the way there ${there.told}; with ${moved} there ${back.told} (SEED=${seed})\n`);
+      for (const { passes, kills, stops } of [there, back]) {
+        expect(passes, "passes that came to their end").toBeGreaterThan(0);
+        expect(kills, "processes that were killed").toBeGreaterThan(0);
+        expect(stops, "servers that were stopped").toBeGreaterThan(0);
+      }
       for (const tenant of TENANTS) expect(await differences(world, tenant), tenant).toEqual([]);
     });
   }, 900_000);
 });
 
+type Act = readonly [name: string, act: (tenant: string) => Promise<void>];
+type Ended = { readonly passes: number; readonly kills: number; readonly stops: number; readonly told: string };
+
 /** The product in a process that is killed and started again, with users of its own at both servers. */
 class Soak {
-  readonly #traffics: readonly Traffic[];
+  readonly #traffics: Traffic[];
+  /** Between two tenants that both move: over once one of them is to arrive, for its rows then stay where they are. */
+  readonly #exchange: Traffic;
   readonly #world: World;
+  readonly #servers: Readonly<Record<Side, MysqlServer>>;
+  readonly #seed: number;
   readonly #random: Random;
   readonly #user: string;
   readonly #options: ConstructorParameters<typeof ChildDriver>[0];
   readonly #asked = new Set<string>();
   #product: ChildDriver;
   #did = new Map<string, number>();
-  passes = 0;
-  kills = 0;
+  #moved: string | null = null;
+  #passes = 0;
 
-  private constructor(world: World, seed: number, user: string) {
+  private constructor(world: World, servers: Readonly<Record<Side, MysqlServer>>, seed: number, user: string) {
     this.#world = world;
+    this.#servers = servers;
+    this.#seed = seed;
     this.#user = user;
     this.#random = new Random(seed);
-    this.#traffics = PAIRS.map((tenants, i) => world.traffic({ seed: seed + i, workers: 3, pauseMs: 12, tenants }));
+    this.#exchange = this.#traffic(TENANTS, 0);
+    this.#traffics = [this.#exchange, ...PAIRS.map((tenants, i) => this.#traffic(tenants, 1 + i))];
     const config = world.config(world.installation());
     const as = (cluster: (typeof config.clusters)[string]) => ({ ...cluster, user, password: user });
     const clusters = Object.fromEntries(Object.entries(config.clusters).map(([name, each]) => [name, as(each)]));
@@ -78,14 +111,14 @@ class Soak {
     this.#product = new ChildDriver(this.#options);
   }
 
-  static async open(world: World, seed: number): Promise<Soak> {
+  static async open(world: World, servers: Readonly<Record<Side, MysqlServer>>, seed: number): Promise<Soak> {
     // So that its sessions can be told from those of everybody else at these servers.
     const user = `soak_${randomBytes(5).toString("hex")}`;
     for (const side of ["a", "b"] as const) {
       await world.admin[side].query(`CREATE USER ${user} IDENTIFIED BY '${user}'`);
       await world.admin[side].query(`GRANT ALL ON *.* TO ${user} WITH GRANT OPTION`);
     }
-    return new Soak(world, seed, user);
+    return new Soak(world, servers, seed, user);
   }
 
   async close(): Promise<void> {
@@ -94,15 +127,27 @@ class Soak {
     for (const side of ["a", "b"] as const) await this.#world.admin[side].query(`DROP USER IF EXISTS ${this.#user}`);
   }
 
-  write(): void {
-    for (const traffic of this.#traffics) traffic.start();
+  /** What has happened since it was asked last. */
+  ended(): Ended {
+    const did = this.#did;
+    const [passes, kills] = [this.#passes, did.get("process killed") ?? 0];
+    const stops = (did.get("server a stopped") ?? 0) + (did.get("server b stopped") ?? 0);
+    const told = this.#told();
+    this.#did = new Map();
+    this.#passes = 0;
+    return { passes, kills, stops, told };
   }
 
-  told(): string {
-    return `${this.passes} passes ended; ${[...this.#did].map(([what, times]) => `${what} ${times}`).join(", ")}`;
+  #told(): string {
+    return `${this.#passes} passes ended; ${[...this.#did].map(([what, times]) => `${what} ${times}`).join(", ")}`;
+  }
+
+  #traffic(tenants: readonly string[], i: number): Traffic {
+    return this.#world.traffic({ seed: this.#seed + i, workers: 3, pauseMs: 12, tenants });
   }
 
   async begin(): Promise<void> {
+    for (const traffic of this.#traffics) traffic.start();
     await this.#product.ready();
     for (const tenant of TENANTS) {
       for (;;) {
@@ -121,50 +166,72 @@ class Soak {
     for (const tenant of TENANTS) await phase(this.#move(tenant), "streaming");
   }
 
-  /** Something happens, and what is known is looked at before and after it. */
-  async interrupt(): Promise<void> {
-    const random = this.#random;
-    const tenant = random.pick(TENANTS);
-    const acts: readonly (readonly [string, () => Promise<void>])[] = [
-      ["pass", () => this.#pass(tenant)],
-      ["pass", () => this.#pass(tenant)],
-      ["pass", () => this.#pass(tenant)],
-      ["pass of a table", () => this.#move(tenant).verify({ table: this.#table() })],
+  /** For so long, and until each of what may happen has happened once. */
+  async interrupt(seconds: number): Promise<void> {
+    const untilMs = performance.now() + seconds * 1_000;
+    const acts = this.#acts();
+    while (performance.now() < untilMs || acts.some(([name]) => !this.#did.has(name))) await this.#interrupt(acts);
+  }
+
+  #acts(): readonly Act[] {
+    const whileCopied: readonly Act[] = [["paused", (tenant) => this.#pause(tenant)]];
+    return [
+      ["pass", (tenant) => this.#pass(tenant)],
+      ["pass", (tenant) => this.#pass(tenant)],
+      ["pass", (tenant) => this.#pass(tenant)],
+      ["pass of a table", (tenant) => this.#move(tenant).verify({ table: this.#table() })],
       ["process killed", () => this.#killProcess()],
       ["sessions killed at a", () => this.#killSessions("a")],
       ["sessions killed at b", () => this.#killSessions("b")],
-      ["paused", () => this.#pause(tenant)],
-      ["table copied again", () => this.#move(tenant).recopy(this.#table())],
+      ["server a stopped", () => this.#stopServer("a")],
+      ["server b stopped", () => this.#stopServer("b")],
+      ["table copied again", (tenant) => this.#move(tenant).recopy(this.#table())],
+      ...(this.#moved === null ? whileCopied : []),
     ];
+  }
+
+  /** Something happens, and what is known is looked at before and after it. */
+  async #interrupt(acts: readonly Act[]): Promise<void> {
+    const random = this.#random;
+    // What is new is the lane that leads back, once there is one.
+    const tenant = this.#moved !== null && random.chance(0.7) ? this.#moved : random.pick(TENANTS);
     // Each of them once, then whichever.
     const fresh = acts.filter(([name]) => !this.#did.has(name));
     const [what, act] = random.pick(fresh.length > 0 ? fresh : acts);
     this.#did.set(what, (this.#did.get(what) ?? 0) + 1);
-    await act().catch((error: unknown) => {
+    await act(tenant).catch((error: unknown) => {
       if (!(error instanceof ChildDied) && !EXPECTED.test(String(error))) throw error;
     });
     // Long enough for a pass now and then.
-    const untilMs = performance.now() + random.below(2_500);
+    const untilMs = performance.now() + random.below(1_500);
     do {
       for (const each of TENANTS) await this.#look(each);
       await sleep(random.below(150));
     } while (performance.now() < untilMs);
   }
 
+  /** One of them goes, its gate must open, and what it and everybody else writes from there on leads back. */
+  async cutOver(): Promise<string> {
+    const world = this.#world;
+    const tenant = this.#random.pick(TENANTS);
+    await this.#exchange.stop();
+    await this.#comparedWhole(tenant);
+    world.heldAtTarget.add(tenant);
+    expect(await cutoverOnceOpen(this.#move(tenant))).toMatchObject({ outcome: "committed" });
+    expect(await differences(world, tenant), tenant).toEqual([]);
+    this.#moved = tenant;
+    this.#asked.clear();
+    world.ledger.switchHome(tenant, "b");
+    world.heldAtTarget.delete(tenant);
+    const there = this.#traffic([tenant, THERE], TENANTS.length + PAIRS.length);
+    this.#traffics.push(there);
+    there.start();
+    return tenant;
+  }
+
   /** Everything goes on until each tenant was compared from end to end once more, and the sides stand still. */
   async settle(): Promise<void> {
-    for (const tenant of TENANTS) {
-      const move = this.#move(tenant);
-      if ((await phase(move, "streaming", "paused", "copying")).phase === "paused") await move.act("resume");
-      await phase(move, "streaming");
-      await this.#pass(tenant);
-      await this.#until(
-        tenant,
-        ({ lanes }) =>
-          lanes.length > 0 &&
-          lanes.every(({ covered, coverage, passUnderWay }) => covered && coverage === 1 && !passUnderWay),
-      );
-    }
+    for (const tenant of TENANTS) await this.#comparedWhole(tenant);
     for (const traffic of this.#traffics) await traffic.stop();
     for (const tenant of TENANTS) {
       await this.#until(tenant, ({ lanes }) => lanes.every(({ dirtyKeys }) => dirtyKeys === 0));
@@ -174,6 +241,25 @@ class Soak {
         lanes.every(({ covered, passUnderWay, dirtyKeys }) => covered && !passUnderWay && dirtyKeys === 0),
       );
     }
+  }
+
+  async #comparedWhole(tenant: string): Promise<void> {
+    await this.#carries(tenant);
+    await this.#pass(tenant);
+    await this.#until(
+      tenant,
+      ({ lanes }) =>
+        lanes.length > 0 &&
+        lanes.every(({ covered, coverage, passUnderWay }) => covered && coverage === 1 && !passUnderWay),
+    );
+  }
+
+  /** Whatever was interrupted last, its lanes carry again. */
+  async #carries(tenant: string): Promise<void> {
+    const move = this.#move(tenant);
+    if (tenant === this.#moved) return void (await phase(move, "watching"));
+    if ((await phase(move, "streaming", "paused", "copying")).phase === "paused") await move.act("resume");
+    await phase(move, "streaming");
   }
 
   async #until(tenant: string, isDone: (report: VerificationReport) => boolean): Promise<void> {
@@ -196,10 +282,10 @@ class Soak {
         throw error;
       });
     if (report === null) return null;
-    expect(report.differences, `${tenant} after ${this.told()}`).toEqual([]);
+    expect(report.differences, `${tenant} after ${this.#told()}`).toEqual([]);
     if (this.#asked.has(tenant) && report.lanes.every(({ passUnderWay, covered }) => covered && !passUnderWay)) {
       this.#asked.delete(tenant);
-      this.passes++;
+      this.#passes++;
     }
     return report;
   }
@@ -212,7 +298,6 @@ class Soak {
   async #killProcess(): Promise<void> {
     await this.#product.kill();
     this.#asked.clear();
-    this.kills++;
     await sleep(this.#random.below(300));
     this.#product = new ChildDriver(this.#options);
     await this.#product.ready();
@@ -229,6 +314,15 @@ class Soak {
     const chosen = this.#random.chance(0.5) || ids.length === 0 ? ids : [this.#random.pick(ids)];
     // One that has ended meanwhile is no matter.
     for (const id of chosen) await admin.query(`KILL ${id}`).catch(() => {});
+  }
+
+  /** Its data stays, and what was under way is either done or not. */
+  async #stopServer(side: Side): Promise<void> {
+    await this.#servers[side].stop(this.#random.pick(["graceful", "kill"] as const));
+    await sleep(this.#random.below(400));
+    for (const tenant of TENANTS) await this.#look(tenant);
+    await this.#servers[side].start();
+    await this.#world.reconnect(side);
   }
 
   async #pause(tenant: string): Promise<void> {

@@ -12,7 +12,11 @@ export type Planted = {
   readonly undo: string | null;
 };
 
-type Kind = { readonly table: BlindTable; readonly what: string; plant(planter: Planter): Promise<Planted | null> };
+export type FaultKind = {
+  readonly table: BlindTable;
+  readonly what: string;
+  plant(planter: Planter): Promise<Planted | null>;
+};
 
 /** Rows are tried until MySQL says that one of them has become another. */
 const TRIES = 6;
@@ -81,7 +85,7 @@ export class Planter {
 }
 
 /** Every way in which a table of ours can be wrong, once each. */
-export function kindsOfFaults(sides: BlindSides): readonly Kind[] {
+export function kindsOfFaults(sides: BlindSides): readonly FaultKind[] {
   return BLIND_TABLES.flatMap((table) => [
     ...sides
       .columns(table)
@@ -91,7 +95,7 @@ export function kindsOfFaults(sides: BlindSides): readonly Kind[] {
   ]);
 }
 
-function columnFault(table: BlindTable, column: BlindColumn, { what, sql }: Mutation): Kind {
+function columnFault(table: BlindTable, column: BlindColumn, { what, sql }: Mutation): FaultKind {
   const named = `${shortType(column.columnType)}: ${what}`;
   return {
     table,
@@ -111,7 +115,7 @@ function columnFault(table: BlindTable, column: BlindColumn, { what, sql }: Muta
   };
 }
 
-function rowFaults(table: BlindTable): readonly Kind[] {
+function rowFaults(table: BlindTable): readonly FaultKind[] {
   const missing = (what: string, place: number | null) => ({
     table,
     what,
@@ -171,7 +175,7 @@ function rowFaults(table: BlindTable): readonly Kind[] {
 }
 
 /** Two rows have each other's values. */
-function swapped(table: BlindTable): Kind {
+function swapped(table: BlindTable): FaultKind {
   const what = "two rows have each other's values";
   return {
     table,
@@ -200,7 +204,7 @@ function swapped(table: BlindTable): Kind {
 }
 
 /** The row stands under a key that only bytes tell from its own: one key is missing, another one too many. */
-function keyChanged(table: BlindTable): Kind {
+function keyChanged(table: BlindTable): FaultKind {
   const what = "a key of other letters' case";
   return {
     table,
