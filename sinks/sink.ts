@@ -11,6 +11,8 @@ export type LaneTarget = {
   readonly tables: readonly CoveredTable[];
   /** The applier epoch that this process held last: one above it is another's, and opening throws FENCED (A7). */
   readonly lastEpoch?: number | null;
+  /** Names who opens, over all openings: an epoch that it took without hearing so is its own, and not another's. */
+  readonly claim?: string;
 };
 
 export type SeqRange = { readonly first: number; readonly last: number };

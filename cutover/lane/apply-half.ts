@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { keepRunning, reasonOf } from "../../pipeline/backoff.ts";
 import type { ChunkStore } from "../../pipeline/chunk-store/chunk-store.ts";
 import type { Clock } from "../../pipeline/clock.ts";
@@ -43,6 +44,7 @@ export class ApplyHalf {
   #anchor: LogAnchor | null = null;
   /** Null where a person, or a new process, takes the lane again whoever has it (A7). */
   #lastEpoch: number | null = null;
+  readonly #claim = randomUUID();
   #trimProblem: string | null = null;
   /** What must be made up for before the lane is opened again. */
   #lost: ((signal: AbortSignal) => Promise<ReadonlySet<number>>) | null = null;
@@ -138,7 +140,10 @@ export class ApplyHalf {
     }
     const { source, sink, log, chunkStore, clock, probe, verify, onApplied } = this.#options;
     const { lane, move, tenant, tables } = source;
-    const laneSink = await sink.open({ lane, move, tenant, tables, lastEpoch: this.#lastEpoch }, signal);
+    const laneSink = await sink.open(
+      { lane, move, tenant, tables, lastEpoch: this.#lastEpoch, claim: this.#claim },
+      signal,
+    );
     this.#lastEpoch = laneSink.epoch;
     try {
       const progress = await laneSink.progress(signal);

@@ -1,4 +1,4 @@
-import { type MysqlSession, quoteTable } from "../../connectors/mysql/client.ts";
+import { classifyMysqlError, type MysqlSession, quoteTable } from "../../connectors/mysql/client.ts";
 import { withBackoff } from "../../pipeline/backoff.ts";
 import type { LaneId } from "../../pipeline/entry.ts";
 import { DrayError, isDrayError } from "../../pipeline/errors.ts";
@@ -7,6 +7,9 @@ import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 export type ServerLife = { readonly uuid: string; readonly startedAtS: number };
 /** How a session of an applier is told from any other after restarts and reused ids (A7). */
 type StoredConnection = ServerLife & { readonly id: number };
+/** From the raising of an epoch until its first session is there: who raised it. */
+type Claim = { readonly claim: string };
+export type Taker = { readonly lastEpoch: number | null; readonly claim: string | null };
 
 /** The server gives its uptime in whole seconds. */
 const START_TOLERANCE_S = 2;
@@ -26,16 +29,17 @@ export class AppliersRow {
   /**
    * Takes a higher epoch: ends the connections of the applier before, where all that is stored of one still matches,
    * and waits for the locks of what it had under way. Throws LANE_CLOSED, and FENCED where another took one above
-   * `lastEpoch` meanwhile: two that each believe the lane is theirs would else take it from each other for ever.
-   * Transient errors are tried again.
+   * `lastEpoch` meanwhile: two that each believe the lane is theirs would else take it from each other for ever. One that
+   * stands under the taker's own claim is one whose taking it has not heard of.
+   * Transient errors are tried again as long as the session lives.
    */
   async raise(
     session: MysqlSession,
-    lastEpoch: number | null,
+    taker: Taker,
     signal: AbortSignal,
     onRetry: (error: Error) => void,
   ): Promise<number> {
-    return withBackoff(() => this.#raiseOnce(session, lastEpoch, signal), { signal, onRetry, maxMs: 1_000 });
+    return await whileItLives(session, () => this.#raiseOnce(session, taker, signal), { signal, onRetry });
   }
 
   async register(session: MysqlSession, epoch: number, sessions: readonly MysqlSession[], signal: AbortSignal) {
@@ -54,7 +58,7 @@ export class AppliersRow {
     const sql =
       `INSERT INTO ${this.#table} (lane, epoch, closed, connections) VALUES (?, 1, 1, '[]') ` +
       "ON DUPLICATE KEY UPDATE closed = 1";
-    await withBackoff(() => session.execute(sql, [this.#lane], signal), { signal, onRetry, maxMs: 1_000 });
+    await whileItLives(session, () => session.execute(sql, [this.#lane], signal), { signal, onRetry });
   }
 
   /** Why a transaction of this epoch may not write. */
@@ -64,28 +68,33 @@ export class AppliersRow {
     return new DrayError("FENCED", { lane: this.#lane, epoch, currentEpoch: row ? Number(row.epoch) : null });
   }
 
-  async #raiseOnce(session: MysqlSession, lastEpoch: number | null, signal: AbortSignal): Promise<number> {
+  async #raiseOnce(session: MysqlSession, taker: Taker, signal: AbortSignal): Promise<number> {
+    const { lastEpoch, claim } = taker;
     const row = await this.read(session, signal);
+    const claimed = JSON.stringify(claim === null ? [] : [{ claim } satisfies Claim]);
     if (!row) {
-      const insert = `INSERT INTO ${this.#table} (lane, epoch, closed, connections) VALUES (?, 1, 0, '[]')`;
-      return session.execute(insert, [this.#lane], signal).then(
+      const insert = `INSERT INTO ${this.#table} (lane, epoch, closed, connections) VALUES (?, 1, 0, ?)`;
+      return session.execute(insert, [this.#lane, claimed], signal).then(
         () => 1,
         (error: unknown) => {
-          if (isDrayError(error, "MYSQL_GUARD")) return this.#raiseOnce(session, lastEpoch, signal);
+          if (isDrayError(error, "MYSQL_GUARD")) return this.#raiseOnce(session, taker, signal);
           throw error;
         },
       );
     }
     if (row.closed === "1") throw new DrayError("LANE_CLOSED", { lane: this.#lane });
     const epoch = Number(row.epoch);
-    if (lastEpoch !== null && epoch > lastEpoch) {
+    const stored = JSON.parse(row.connections ?? "[]") as readonly (StoredConnection | Claim)[];
+    const isOwn = claim !== null && stored.some((each) => "claim" in each && each.claim === claim);
+    if (lastEpoch !== null && epoch > lastEpoch && !isOwn) {
       throw new DrayError("FENCED", { lane: this.#lane, epoch: lastEpoch, currentEpoch: epoch });
     }
-    await this.#endOld(session, epoch, JSON.parse(row.connections ?? "[]") as StoredConnection[], signal);
+    const connections = stored.filter((each) => "id" in each);
+    await this.#endOld(session, epoch, connections, signal);
     // The shared lock that each transaction holds on this row (A2) makes the update wait for it.
-    const update = `UPDATE ${this.#table} SET epoch = ?, connections = '[]' WHERE lane = ? AND epoch = ? AND closed = 0`;
-    const { affectedRows } = await session.execute(update, [epoch + 1, this.#lane, epoch], signal);
-    return affectedRows === 1 ? epoch + 1 : this.#raiseOnce(session, lastEpoch, signal);
+    const update = `UPDATE ${this.#table} SET epoch = ?, connections = ? WHERE lane = ? AND epoch = ? AND closed = 0`;
+    const { affectedRows } = await session.execute(update, [epoch + 1, claimed, this.#lane, epoch], signal);
+    return affectedRows === 1 ? epoch + 1 : this.#raiseOnce(session, taker, signal);
   }
 
   async #endOld(
@@ -121,6 +130,30 @@ export class AppliersRow {
       connections: string | null;
     }>(sql, [this.#lane], signal);
     return row;
+  }
+}
+
+/** What the work met on a session that is gone: nothing on it will ever succeed. */
+class SessionLost extends Error {}
+
+/** Whoever lent the session lends another one, or begins anew. */
+async function whileItLives<T>(
+  session: MysqlSession,
+  work: () => Promise<T>,
+  options: { readonly signal: AbortSignal; readonly onRetry: (error: Error) => void },
+): Promise<T> {
+  const attempt = async () => {
+    try {
+      return await work();
+    } catch (error) {
+      if (session.isLost || classifyMysqlError(error).connectionLost) throw new SessionLost("lost", { cause: error });
+      throw error;
+    }
+  };
+  try {
+    return await withBackoff(attempt, { ...options, maxMs: 1_000 });
+  } catch (error) {
+    throw error instanceof SessionLost ? error.cause : error;
   }
 }
 

@@ -44,7 +44,8 @@ export class MysqlSink implements Sink {
     const { epoch, load, life } = await this.#once(async (session) => {
       const onRetry = (error: Error) => this.#options.onRetry?.(error);
       const since = await serverLife(session, signal);
-      const raised = await appliers.raise(session, target.lastEpoch ?? null, signal, onRetry);
+      const taker = { lastEpoch: target.lastEpoch ?? null, claim: target.claim ?? null };
+      const raised = await appliers.raise(session, taker, signal, onRetry);
       await new LaneBook(schema).record(session, target, signal);
       return { epoch: raised, load: await loadSupport(session, signal), life: since };
     }, signal);

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { quoteTable } from "../../connectors/mysql/client.ts";
+import { connectMysql, quoteTable } from "../../connectors/mysql/client.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import { type Clock, systemClock } from "../../pipeline/clock.ts";
 import { SinkSessions } from "../../sinks/mysql/sink-sessions.ts";
@@ -68,6 +68,44 @@ describeWithMysql("MySQL sink: its sessions and transactions", (mysql) => {
     expect(
       new Set(transactions.map((tables) => tables.filter((table) => table === `${target.dray}.applied`).length)),
     ).toEqual(new Set([1]));
+  });
+
+  test("A7: an opening whose session is killed while it waits fails, and the next one goes on", async () => {
+    await target.create("k", COLUMNS);
+    const lane = target.lane("7", "killed.db.f1");
+    await (await target.open(lane)).close();
+    const holder = await connectMysql(mysql.b, { side: "sink", attributes: {}, signal: soon() });
+    await holder.run("BEGIN");
+    await holder.run(`SELECT 1 FROM ${target.dray}.applier WHERE lane = '${lane.lane}' FOR SHARE`);
+    const opening = target.open(lane);
+    opening.catch(() => {});
+    for (let isKilled = false; !isKilled; ) {
+      const waiting = await target.sql.query(
+        `SELECT ID AS id FROM performance_schema.processlist WHERE INFO LIKE 'UPDATE%applier%SET epoch%'`,
+      );
+      for (const { id } of waiting) await target.sql.run(`KILL ${id}`);
+      isKilled = waiting.length > 0;
+    }
+    await expect(opening).rejects.toMatchObject({ problem: { retry: "backoff" } });
+    await holder.run("ROLLBACK");
+    await holder.close();
+    await (await target.open(lane)).close();
+  });
+
+  test("A7: an epoch whose taking was not heard of is the taker's own, and nobody else's", async () => {
+    const lane = target.lane("7", "unheard.db.f1");
+    const first = await target.open(lane);
+    const claim = "4f0c";
+    await first.close();
+    await target.sql.run(
+      `UPDATE ${target.dray}.applier SET epoch = epoch + 1, connections = '[{"claim":"${claim}"}]' WHERE lane = '${lane.lane}'`,
+    );
+    const lastEpoch = first.epoch;
+    await expect(target.open({ ...lane, lastEpoch, claim: "another" })).rejects.toMatchObject({ code: "FENCED" });
+    const again = await target.open({ ...lane, lastEpoch, claim });
+    expect(again.epoch).toBe(first.epoch + 2);
+    await again.close();
+    await expect(target.open({ ...lane, lastEpoch, claim })).rejects.toMatchObject({ code: "FENCED" });
   });
 
   test("A2: a watermark forgets the rows of clean-ups too", async () => {
