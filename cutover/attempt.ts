@@ -146,16 +146,13 @@ export class Attempt {
 
   /** From S1 to S2 and what they prove. A round that proves nothing has told so, and may be taken again. */
   async #round(signal: AbortSignal): Promise<"proven" | "again"> {
-    const { fencing, generation, lanes, confirmTargets, probe } = this.#options;
+    const { lanes, confirmTargets, probe } = this.#options;
     const first = await this.#timeline.run("drain", () => this.#drainAll((lane) => lane.drain(signal), signal));
     await probe("cutover.after-s1");
     const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
     await probe("cutover.after-verify");
-    this.#isMarked = true;
-    this.#marks = await this.#timeline.run("prepare", () => this.#options.prepare(signal));
-    await probe("cutover.after-prepare");
-    await this.#timeline.run("pin", () => fencing.pin(generation, signal));
-    await probe("cutover.after-pin");
+    // Rows that differ end the attempt, or are drained again where something slipped in: nobody prepares for that.
+    if (differing.length === 0) await this.#prepare(signal);
     const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
     await probe("cutover.after-s2");
     signal.throwIfAborted();
@@ -169,6 +166,15 @@ export class Attempt {
     this.#requireVerified();
     // What came behind S2 and is known by now is not committed over; what comes later is a stray (C5).
     return lanes.some((lane) => lane.held() > 0) ? await this.#again({ kind: "leaked" }) : "proven";
+  }
+
+  async #prepare(signal: AbortSignal): Promise<void> {
+    const { fencing, generation, prepare, probe } = this.#options;
+    this.#isMarked = true;
+    this.#marks = await this.#timeline.run("prepare", () => prepare(signal));
+    await probe("cutover.after-prepare");
+    await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+    await probe("cutover.after-pin");
   }
 
   /** What came between has been, or will now be, carried: told, and then drained and proven again, as the policy allows. */

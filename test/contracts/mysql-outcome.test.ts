@@ -111,7 +111,7 @@ describeWithMysql("dray.cutover of one server", (mysql) => {
         const waiting = await waitFor(async () => {
           const [rows] = await admin.query(
             "SELECT id FROM information_schema.processlist WHERE info LIKE ? AND command = 'Execute'",
-            [`%${schema}%cutover%`],
+            [`INSERT%${schema}%cutover%`],
           );
           return (rows as { id?: number; ID?: number }[])[0] ?? null;
         });

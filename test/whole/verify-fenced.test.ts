@@ -213,6 +213,9 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
 /** A row that the source never had has no dirty key: only a pass finds those. */
 const NOT_DIRTY = /that the source has not|neighbour's row|other letters' case/;
 const FAULTS_AN_ATTEMPT = 300;
+/** Of one run: two attempts, and of each type some. */
+const FAULTS_A_RUN = 500;
+type Hold = { readonly met: PromiseWithResolvers<void>; readonly over: PromiseWithResolvers<void> };
 const NAMED_IN_REASON = 10;
 
 /*
@@ -220,12 +223,12 @@ const NAMED_IN_REASON = 10;
  * to other hard values, and hundreds of single faults are in the target when its dirty keys are compared.
  */
 describeWithMysql("V2: faults in every type, on keys that are dirty, are found under the fence", ({ a, b }) => {
-  const { seed } = plannedRuns(1);
+  const { seed, runs } = plannedRuns(1);
   let sides: BlindSides;
   let driver: LocalDriver;
   let atFence: { readonly before: () => Promise<void>; readonly drained: () => Promise<void> } | null = null;
   /** The rounds stand still behind the comparison that comes next, so that what gets dirty stays dirty. */
-  let hold: { readonly met: PromiseWithResolvers<void>; readonly over: PromiseWithResolvers<void> } | null = null;
+  let hold: Hold | null = null;
 
   beforeEach(async () => {
     sides = await BlindSides.create({ a, b });
@@ -259,6 +262,8 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
     atFence = {
       before: async () => {
         hold = { met: Promise.withResolvers(), over: Promise.withResolvers() };
+        // Something is to be compared, so that the rounds come to where they are held.
+        await sides.touchAll();
         await hold.met.promise;
         await sides.rewriteSome(random);
         await sides.touchAll();
@@ -272,6 +277,7 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
       },
     };
     const { outcome, reason } = await cutoverOnceOpen(driver, { maxPauseMs: 90_000 });
+    (hold as Hold | null)?.over.resolve();
     [atFence, hold] = [null, null];
     const differing = await sides.differences();
     expect(differing, "each fault is on rows of its own").toHaveLength(
@@ -297,7 +303,10 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
       const traffic = sides.world.traffic({ seed, workers: 2, pauseMs: 40 });
       traffic.start();
       await untilSame(sides, driver);
-      const kinds = shuffled(kindsOfFaults(sides), random).filter(({ what }) => !NOT_DIRTY.test(what));
+      const dirty = shuffled(kindsOfFaults(sides), random).filter(({ what }) => !NOT_DIRTY.test(what));
+      const kinds = evenly(dirty)
+        .slice(0, runs * FAULTS_A_RUN)
+        .reverse();
       const planted: Planted[] = [];
       for (let some = await attempt(kinds, random); some.length > 0; some = await attempt(kinds, random))
         planted.push(...some);
@@ -309,8 +318,15 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
       }
       await traffic.stop();
     });
-  }, 300_000);
+  }, 900_000);
 });
+
+/** First one kind of each type, then the second one of each, and so on. */
+function evenly(kinds: readonly FaultKind[]): readonly FaultKind[] {
+  const byType = Map.groupBy(kinds, ({ what }) => what.split(": ")[0] ?? "");
+  const most = Math.max(...[...byType.values()].map(({ length }) => length));
+  return Array.from({ length: most }, (_, i) => [...byType.values()].flatMap((of) => of.slice(i, i + 1))).flat();
+}
 
 /** So many differences, as the rounds find them again while the tenant works on. */
 async function reported(driver: LocalDriver, wanted: number): Promise<readonly DifferenceReport[]> {
