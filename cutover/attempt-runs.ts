@@ -1,6 +1,7 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Logger } from "pino";
 import { reasonOf, withBackoff } from "../pipeline/backoff.ts";
-import { DrayError } from "../pipeline/errors.ts";
+import { DrayError, isDrayError } from "../pipeline/errors.ts";
 import { type RunResult, retryRouting, runCutover } from "./cutover-run.ts";
 import type { Direction } from "./direction.ts";
 import type { Move } from "./move.ts";
@@ -56,18 +57,29 @@ export class AttemptRuns {
     move
       .command("recovery", "server", () => this.#held(move, work))
       .catch((error: unknown) => {
-        if (life.aborted) return;
+        if (life.aborted || isDrayError(error, "RESOLVED_BY_A_PERSON")) return;
         logger.error({ move: move.name, error: reasonOf(error) }, "recovery has ended without a decision");
       });
   }
 
+  /** A finish that cannot go on, or is not to: what it has not removed by now stays. */
+  async leaveFinish(move: Move): Promise<void> {
+    if (move.phase === "finishing") await this.#letGo(move);
+  }
+
   /** Only what is alarmed as held: an attempt that may still decide by itself is not a person's business. */
   async letGo(move: Move): Promise<void> {
-    const hold = this.#holds.get(move.name);
     const alarms = await move.context.alarms.of(move.name);
-    if (hold === undefined || !alarms.some(({ code }) => code === "CUTOVER_HELD")) return;
+    if (alarms.some(({ code }) => code === "CUTOVER_HELD")) await this.#letGo(move);
+  }
+
+  async #letGo(move: Move): Promise<void> {
+    const hold = this.#holds.get(move.name);
+    if (hold === undefined) return;
     hold.controller.abort(new DrayError("RESOLVED_BY_A_PERSON", { move: move.name }));
     await hold.done.catch(() => {});
+    // Whoever held the move lets go of it in the same moment.
+    await nextTurn();
   }
 
   async #unlessLeft<T>(

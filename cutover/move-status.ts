@@ -132,7 +132,7 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
     case "aborted":
       return [`dray start … --name ${name}`, `dray journal ${name}`, `dray close ${name}`];
     case "finishing":
-      return [status, `dray journal ${name}`];
+      return [status, `dray journal ${name}`, `dray close ${name}`];
     case "finished":
     case "closed":
       return [`dray evidence ${name}`, `dray journal ${name}`];

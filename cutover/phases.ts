@@ -133,7 +133,7 @@ export const TABLE: Readonly<Record<Phase, Row>> = {
     recopy: "copying",
     abort: "aborting",
   },
-  finishing: { ...REFUSE_ALL, "finish-refused": "watching", finished: "finished" },
+  finishing: { ...REFUSE_ALL, "finish-refused": "watching", finished: "finished", close: "closed" },
   finished: { ...REFUSE_ALL, "start-again": "planned" },
   paused: {
     ...REFUSE_ALL,

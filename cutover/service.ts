@@ -259,6 +259,7 @@ export class DrayService implements MoveService {
 
   async close(name: string, { by }: Caller): Promise<ActionResult & { readonly sql: readonly string[] }> {
     const move = this.#move(name);
+    await this.#attempts.leaveFinish(move);
     const sql = await move.command("close", by, () => closeMove(move, by));
     return { ...(await this.#done(move, "reader, lanes, log and watch are released; the source's rows stay")), sql };
   }

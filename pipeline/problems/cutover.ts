@@ -84,7 +84,10 @@ export const CUTOVER_PROBLEMS = {
     remedy:
       "Bring back what is named: it is tried until it answers. `dray resolve` decides where both sides can be read.",
   },
-  RESOLVED_BY_A_PERSON: { retry: "never", remedy: "A person decides where the tenant lives; nothing to do here." },
+  RESOLVED_BY_A_PERSON: {
+    retry: "never",
+    remedy: "A person has decided, by `dray resolve` or `dray close`, what becomes of the move; nothing to do here.",
+  },
   LANES_MISSING: {
     retry: "never",
     remedy:
@@ -108,7 +111,7 @@ export const CUTOVER_PROBLEMS = {
   STRAYS_UNKNOWN: {
     retry: "backoff",
     remedy:
-      "More rows were written at the source behind the fence than are kept by name, so none is removed any more: what is left there stays. Close the way they took; they are in the source's binlog, and must be carried over by hand.",
+      "More rows were written at the source behind the fence than are kept by name, so none is removed any more. Close the way they took; they are in the source's binlog, and must be carried over by hand. `dray close` then ends the move: what is left at the source stays, and the SQL that would remove it is printed.",
   },
   STRAY_WRITE: {
     retry: "never",

@@ -231,6 +231,9 @@ describeWithMysql("dray finish: the source's copy goes, and no neighbour is touc
     await expect.poll(async () => (await driver.status()).finish?.reason, PATIENT).toContain("STRAYS_UNKNOWN");
     expect(await driver.status()).toMatchObject({ phase: "finishing", finish: { stage: "removing" } });
     expect(await countRows(world, "a", TENANT)).toBe(before);
+    await driver.act("close");
+    expect(await driver.status()).toMatchObject({ phase: "closed", alarms: [] });
+    expect(await countRows(world, "a", TENANT)).toBe(before);
   });
 
   test("a store that no lane compares is not finished, whatever a person answers for", async () => {

@@ -213,8 +213,8 @@ describeWithMysql("V2: rows that changed just before the fence are compared unde
 /** A row that the source never had has no dirty key: only a pass finds those. */
 const NOT_DIRTY = /that the source has not|neighbour's row|other letters' case/;
 const FAULTS_AN_ATTEMPT = 300;
-/** Of one run: two attempts, and of each type some. */
-const FAULTS_A_RUN = 500;
+/** Of one run: one attempt, and of each type some. */
+const FAULTS_A_RUN = 280;
 type Hold = { readonly met: PromiseWithResolvers<void>; readonly over: PromiseWithResolvers<void> };
 const NAMED_IN_REASON = 10;
 
