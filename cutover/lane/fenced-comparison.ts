@@ -86,6 +86,11 @@ export function uncoveredTables(state: VerifiedState): readonly string[] {
   return state.tables.filter(({ isCovered }) => !isCovered).map(({ id }) => id);
 }
 
+/** Tables of which rows may differ though none is known to by name: not compared, or more than are kept by name. */
+export function unknownTables(state: VerifiedState): readonly string[] {
+  return state.tables.filter(({ isCovered, overflows }) => !isCovered || overflows).map(({ id }) => id);
+}
+
 export function openDifferences(state: VerifiedState): readonly OpenDifference[] {
   return state.tables.flatMap(({ id, differences }) =>
     differences.map(({ key, kind, columns }) => ({ table: id, key, kind, columns: columns ?? [] })),

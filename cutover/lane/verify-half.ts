@@ -24,7 +24,7 @@ import type { EntryFollower } from "../../sinks/follower.ts";
 import type { LaneSink, Progress } from "../../sinks/sink.ts";
 import { Verifier } from "../../sinks/verifier.ts";
 import type { Unverified } from "../attempt-lane.ts";
-import { compareOpenKeys, type OpenDifference, openDifferences, uncoveredTables } from "./fenced-comparison.ts";
+import { compareOpenKeys, type OpenDifference, openDifferences, unknownTables } from "./fenced-comparison.ts";
 import type { VerifyMemory } from "./verify-memory.ts";
 
 export type VerifyHalfOptions = {
@@ -176,7 +176,7 @@ export class VerifyHalf {
   /** V2: under the fence, behind the mark `seq`; see `compareOpenKeys`. Of a table that is not covered nothing is read. */
   async compareFenced(sink: LaneSink, seq: number, signal: AbortSignal): Promise<Unverified> {
     const { source, stream, clock, columnsOf } = this.#options;
-    if (uncoveredTables(this.#state).length > 0) return this.unverified();
+    if (unknownTables(this.#state).length > 0) return this.unverified();
     const options = { source, stream, clock, columnsOf, state: this.#state, pace: this.#pace };
     const differences = await compareOpenKeys(options, sink, seq, signal);
     this.#changed = true;
@@ -232,7 +232,7 @@ export class VerifyHalf {
       const at = columns.length === 0 ? "" : ` in ${columns.join(", ")}`;
       return `${row}: ${kind}${at}`;
     });
-    return { uncovered: uncoveredTables(this.#state), differing };
+    return { uncovered: unknownTables(this.#state), differing };
   }
 
   async #load(): Promise<void> {

@@ -99,7 +99,8 @@ describeWithMysql("C1: a zombie coordinator", ({ a, b }) => {
       const rows = await committed();
       expect(rows.a).toHaveLength(1);
       expect(rows.b).toEqual(rows.a);
-      expect(await differences(world, TENANT)).toEqual([expect.stringMatching(/^tenants .*: plan /)]);
+      // Unless a lane back has carried it by now.
+      for (const each of await differences(world, TENANT)) expect(each).toMatch(/^tenants .*: plan /);
     },
   );
 
