@@ -35,7 +35,13 @@ export async function recoverMove(move: Move, signal: AbortSignal): Promise<void
  * True where one was found.
  */
 export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promise<boolean> {
-  const unknown = await unknownAttempt(move, signal);
+  let unknown: Unknown | null;
+  let known: string;
+  // A command of these moments, as right behind a start, has a generation of its own: it is nothing unknown.
+  do {
+    known = knownOf(move);
+    unknown = await unknownAttempt(move, signal);
+  } while (knownOf(move) !== known);
   if (unknown === null) return false;
   const { generation, direction } = unknown;
   await move.context.journal.raiseGeneration(generation - 1);
@@ -57,6 +63,11 @@ export async function findUnknownAttempt(move: Move, signal: AbortSignal): Promi
   });
   await move.advance(FOUND[direction], { generation }, "server");
   return true;
+}
+
+function knownOf({ context, phase }: Move): string {
+  const { generation } = context.journal.move;
+  return `${phase} ${generation}`;
 }
 
 async function unknownAttempt(move: Move, signal: AbortSignal): Promise<Unknown | null> {
