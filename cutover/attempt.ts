@@ -194,21 +194,24 @@ export class Attempt {
 
   /** Every lane at once; a lane that lost its reader or writer meanwhile is drained anew within the deadline. */
   async #drainAll(drain: (lane: AttemptLane) => Promise<Drained>, signal: AbortSignal): Promise<readonly Drained[]> {
-    const { clock } = this.#options;
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock };
+    const options = this.#backoff(signal);
     return await Promise.all(this.#options.lanes.map((lane) => withBackoff(() => drain(lane), options)));
   }
 
   /** V2: only what changed since it was verified last; what slips in meanwhile is found by the proof, and drained again. */
   async #verifyAll(first: readonly Drained[], signal: AbortSignal): Promise<readonly string[]> {
-    const { clock } = this.#options;
-    const options: BackoffOptions = { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock };
+    const options = this.#backoff(signal);
     const found = this.#options.lanes.map(async (lane, i) =>
       this.#isAccepted(lane) ? null : await withBackoff(() => lane.verify(first[i] as Drained, signal), options),
     );
     const unverified = (await Promise.all(found)).filter((each) => each !== null);
     this.#requireCovered(unverified);
     return unverified.flatMap(({ differing }) => differing);
+  }
+
+  /** The tenant waits: tried again soon, and told. */
+  #backoff(signal: AbortSignal): BackoffOptions {
+    return { signal, onRetry: (error) => this.#held(error), minMs: 5, maxMs: 100, clock: this.#options.clock };
   }
 
   #isAccepted({ lane }: AttemptLane): boolean {

@@ -31,7 +31,7 @@ const KEYS_AT_ONCE = 2_000;
 /**
  * V2: every key whose equality is not known is read on both sides, behind a mark that the target has applied and while
  * the tenant is fenced: then nothing changes, and what is found is real if the proof holds that nothing did. `seq` is the
- * mark's. What is known of rows that were not read is the caller's to ask: `uncoveredTables`, `openDifferences`.
+ * mark's. What is known of rows that were not read is the caller's to ask: `unknownTables`, `openDifferences`.
  */
 export async function compareOpenKeys(
   { source, stream, state, columnsOf, clock, pace }: FencedComparisonOptions,
