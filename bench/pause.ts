@@ -22,6 +22,7 @@ type Pause = {
   /** As predicted right before the fence, without the adapters' steps. */
   readonly predictedOwnMs: number;
   readonly steps: Readonly<Record<string, number>>;
+  readonly predictedSteps: Readonly<Record<string, number>>;
 };
 
 /** What these take is the adapters' and the grace's; what else is in them is little. */
@@ -93,7 +94,9 @@ async function switchUnderLoad(
     const took: Record<string, number> = {};
     for (const { step, tookMs } of steps) took[step] = (took[step] ?? 0) + tookMs;
     const predictedOwnMs = predicted.reduce((sum, { step, ms }) => sum + (ADAPTER_STEPS.has(step) ? 0 : ms), 0);
-    return { tenant, verb, pauseMs, adapterMs, ownMs: pauseMs - adapterMs, predictedOwnMs, steps: took };
+    const predictedSteps = Object.fromEntries(predicted.map(({ step, ms }) => [step, ms]));
+    const ownMs = pauseMs - adapterMs;
+    return { tenant, verb, pauseMs, adapterMs, ownMs, predictedOwnMs, steps: took, predictedSteps };
   } finally {
     await load.stop();
   }
