@@ -1,6 +1,6 @@
-import { Agent, request } from "node:http";
 import type { Connection } from "mysql2/promise";
 import type { ServerAddress } from "../demo/mysql.ts";
+import { RouterClient } from "../demo/router-client.ts";
 import { settings, tell } from "./child.ts";
 import { insertSql, openLoad, updateSql } from "./load.ts";
 import { RowMaker } from "./rows.ts";
@@ -18,8 +18,8 @@ export interface SteadySettings {
   readonly tps: number;
   readonly seed: number;
   /**
-   * Asked before every transaction, as the application asks it; null: nobody is asked. The load ends when its tenant
-   * has moved, so that both sides can be compared.
+   * Asked before every transaction, as the demo's application asks it: once for all that ask at the same moment. Null:
+   * nobody is asked. The load ends when its tenant has moved, so that both sides can be compared.
    */
   readonly routerUrl: string | null;
 }
@@ -33,7 +33,7 @@ const ONE_IN = 11;
 
 const options = settings<SteadySettings>();
 const maker = new RowMaker(options);
-const agent = new Agent({ keepAlive: true });
+const router = options.routerUrl === null ? null : new RouterClient({ url: options.routerUrl });
 const all = await Promise.all(Array.from({ length: CONNECTIONS }, () => openLoad(options.source)));
 const idle = [...all];
 let started = 0;
@@ -61,7 +61,7 @@ while (state === "running") {
 await Promise.all(underWay);
 await tell({ type: "done", committed, seconds: (performance.now() - begin) / 1000 });
 await Promise.all(all.map((connection) => connection.end()));
-agent.destroy();
+router?.close();
 process.disconnect?.();
 
 async function transaction(connection: Connection): Promise<void> {
@@ -95,30 +95,13 @@ function rowsSql(): string {
 }
 
 async function where(): Promise<{ readonly atMs: number } | "fenced" | "moved"> {
-  // From before the question: how old the answer was when it came is not known.
-  const atMs = performance.now();
-  if (options.routerUrl === null) return { atMs };
-  const answer = await get(`${options.routerUrl}/where?tenant=${options.tenant}`);
-  if (answer.side !== options.side) {
+  if (router === null) return { atMs: performance.now() };
+  const { side, fenced, askedAtMs } = await router.where(String(options.tenant));
+  if (side !== options.side) {
     state = "ending";
     return "moved";
   }
-  return answer.fenced ? "fenced" : { atMs };
-}
-
-function get(url: string): Promise<{ readonly side: string; readonly fenced: boolean }> {
-  return new Promise((resolve, reject) => {
-    const sent = request(url, { agent }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part;
-      });
-      response.once("end", () => resolve(JSON.parse(text)));
-      response.once("error", reject);
-    });
-    sent.once("error", reject);
-    sent.end();
-  });
+  return fenced ? "fenced" : { atMs: askedAtMs };
 }
 
 function sleep(ms: number): Promise<void> {
