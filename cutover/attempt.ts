@@ -67,8 +67,8 @@ export type AttemptResult = {
 const REPEATS = 5;
 
 /**
- * One run of the cutover with its own generation (C): fence, quiesce, drain to S1, verify, prepare, pin, drain to S2 and
- * prove that nothing came between, confirm the target's candidates, commit, route. Whatever fails before the commit point
+ * One run of the cutover with its own generation (C): fence, quiesce, drain to S1, verify, pin, drain to S2 and prove
+ * that nothing came between, prepare, confirm the target's candidates, commit, route. Whatever fails before the commit point
  * aborts: ABORTED is written first (C1) and only its success unfences. Behind it there is only forward.
  */
 export class Attempt {
@@ -136,12 +136,26 @@ export class Attempt {
   }
 
   async #towardsCommit(deadlineMs: number, signal: AbortSignal): Promise<void> {
-    const { fencing, generation, quiesce, probe } = this.#options;
-    await this.#timeline.run("fence", () => fencing.fence(generation, this.#options.maxPauseMs, signal));
+    const { quiesce, probe } = this.#options;
+    await this.#timeline.run("fence", () => this.#fence(signal));
     await probe("cutover.after-fence");
     await this.#timeline.run("quiesce", () => quiesce(deadlineMs, signal));
     await probe("cutover.after-quiesce");
     for (;;) if ((await this.#round(signal)) === "proven") return;
+  }
+
+  /** Until the fences hold and the grace is over, rows are compared as they change: what is left then is waited for. */
+  async #fence(signal: AbortSignal): Promise<void> {
+    const { fencing, generation, maxPauseMs } = this.#options;
+    const down = new AbortController();
+    const either = AbortSignal.any([signal, down.signal]);
+    const comparing = this.#compared().map((lane) => lane.compareUntil(either));
+    try {
+      await fencing.fence(generation, maxPauseMs, signal);
+    } finally {
+      down.abort(new Error("the fences hold"));
+      await Promise.allSettled(comparing);
+    }
   }
 
   /** From S1 to S2 and what they prove. A round that proves nothing has told so, and may be taken again. */
@@ -151,9 +165,7 @@ export class Attempt {
     await probe("cutover.after-s1");
     const differing = await this.#timeline.run("verify", () => this.#verifyAll(first, signal));
     await probe("cutover.after-verify");
-    // Rows that differ end the attempt, or are drained again where something slipped in: nobody prepares for that.
-    if (differing.length === 0) await this.#prepare(signal);
-    const second = await this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+    const second = await this.#seal(differing, signal);
     await probe("cutover.after-s2");
     signal.throwIfAborted();
     const interval = judgeInterval(lanes, first, second);
@@ -168,13 +180,29 @@ export class Attempt {
     return lanes.some((lane) => lane.held() > 0) ? await this.#again({ kind: "leaked" }) : "proven";
   }
 
-  async #prepare(signal: AbortSignal): Promise<void> {
-    const { fencing, generation, prepare, probe } = this.#options;
+  /**
+   * S2. The lanes that lead back come to their marks meanwhile. Rows that differ end the attempt, or are drained again where
+   * something slipped in: nobody prepares for that.
+   */
+  async #seal(differing: readonly string[], signal: AbortSignal): Promise<readonly Drained[]> {
+    const { fencing, generation, probe } = this.#options;
+    const seal = () => this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+    if (differing.length > 0) return await seal();
     this.#isMarked = true;
-    this.#marks = await this.#timeline.run("prepare", () => prepare(signal));
-    await probe("cutover.after-prepare");
-    await this.#timeline.run("pin", () => fencing.pin(generation, signal));
-    await probe("cutover.after-pin");
+    const failed = new AbortController();
+    const preparing = this.#options.prepare(AbortSignal.any([signal, failed.signal]));
+    preparing.catch(() => {}); // awaited below
+    try {
+      await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+      await probe("cutover.after-pin");
+      const sealed = await seal();
+      this.#marks = await this.#timeline.run("prepare", () => preparing);
+      await probe("cutover.after-prepare");
+      return sealed;
+    } catch (error) {
+      failed.abort(error);
+      throw error;
+    }
   }
 
   /** What came between has been, or will now be, carried: told, and then drained and proven again, as the policy allows. */
@@ -218,10 +246,13 @@ export class Attempt {
     return this.#options.accepted.has(lane);
   }
 
+  #compared(): readonly AttemptLane[] {
+    return this.#options.lanes.filter((lane) => !this.#isAccepted(lane));
+  }
+
   /** V2: what was verified may have been lost, or a pass have ended, since the fenced comparison. */
   #requireVerified(): void {
-    const compared = this.#options.lanes.filter((lane) => !this.#isAccepted(lane));
-    const unverified = compared.map((lane) => lane.unverified());
+    const unverified = this.#compared().map((lane) => lane.unverified());
     this.#requireCovered(unverified);
     this.#requireEqual(unverified.flatMap(({ differing }) => differing));
   }

@@ -1,15 +1,18 @@
 import type { Clock } from "../pipeline/clock.ts";
 
-/** The steps of a cutover, in order (C). `drain` to `drain-again` may come more than once. */
+/**
+ * The steps of a cutover, in order (C). `drain` to `prepare` may come more than once; what `prepare` takes is what is still
+ * waited for once `drain-again` is done, as it is begun behind `verify`.
+ */
 export type StepName =
   | "gate"
   | "fence"
   | "quiesce"
   | "drain"
   | "verify"
-  | "prepare"
   | "pin"
   | "drain-again"
+  | "prepare"
   | "confirm"
   | "commit"
   | "route"

@@ -101,6 +101,8 @@ export class LaneRuntime implements AttemptLane {
   #tailSeq: number | null = null;
   #durablePosition: Position | null = null;
   #isCopied = false;
+  /** Behind the fence only the cutover has rows compared: nobody else's comparing is waited for there. */
+  #isFenced = false;
   #copied: string | null = null;
 
   constructor(options: LaneRuntimeOptions) {
@@ -111,7 +113,7 @@ export class LaneRuntime implements AttemptLane {
     this.#verify = new VerifyHalf({
       ...options,
       stream: options.connector,
-      yieldsTo: () => this.#behind(),
+      yieldsTo: () => this.#goesFirst(),
       restPerMs: () => (this.#isCopied ? 0 : RESTS_BESIDE_A_COPY),
     });
     const verify = this.#verify;
@@ -251,6 +253,11 @@ export class LaneRuntime implements AttemptLane {
     return this.#options.describeKey(table, key);
   }
 
+  async compareUntil(over: AbortSignal): Promise<void> {
+    await this.#verify.compareUntil(over);
+    this.#isFenced = true;
+  }
+
   async verify({ place }: Drained, signal: AbortSignal): Promise<Unverified> {
     const { sink } = await this.#apply.wait(signal);
     return await this.#verify.compareFenced(sink, place.header.seq, signal);
@@ -278,6 +285,7 @@ export class LaneRuntime implements AttemptLane {
   }
 
   release(): void {
+    this.#isFenced = false;
     const held = this.held();
     this.#capture.release();
     if (held > 0) this.#options.onCarried();
@@ -320,13 +328,15 @@ export class LaneRuntime implements AttemptLane {
 
   async close(signal: AbortSignal): Promise<void> {
     this.#mode = "watching";
+    this.#isFenced = false;
     this.#capture.watch();
     await this.#apply.stop("the lane is closed");
     await this.#options.closeInTarget(signal);
   }
 
-  /** V1: the stream goes before the comparing. */
-  #behind(): string | null {
+  /** V1: the stream goes before the comparing, and a cutover before both. */
+  #goesFirst(): string | null {
+    if (this.#isFenced) return "the tenant is fenced, and the cutover compares what is left";
     const { seconds } = this.#lag.read();
     if (seconds === null || seconds <= YIELDS_ABOVE_S) return null;
     return `the stream is ${seconds.toFixed(1)} s behind, and goes first`;

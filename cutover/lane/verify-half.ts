@@ -50,6 +50,8 @@ export type FencedPrediction = { readonly ms: number; readonly msPerKey: number;
 
 /** A read view, and one statement on each side. */
 const FENCED_VIEW_MS = 3;
+/** While a fence comes down, keys that got dirty wait so long to be compared with others. */
+const COMPARE_AGAIN_MS = 5;
 /** What was folded since is folded again from the log after a restart. */
 const SAVE_EVERY_MS = 10_000;
 
@@ -140,6 +142,17 @@ export class VerifyHalf {
 
   compareDirtyNow(signal: AbortSignal): Promise<void> {
     return this.#rounds.compareDirtyNow(signal);
+  }
+
+  /** V2: until the signal ends, keys are compared as they get dirty, so that few are left behind the fence. */
+  async compareUntil(over: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!over.aborted) {
+      // Whatever fails here is compared behind the fence.
+      if (this.#state.tables.some(({ dirtyKeys }) => dirtyKeys > 0))
+        await this.#rounds.compareDirtyNow(over).catch(() => {});
+      await clock.sleep(COMPARE_AGAIN_MS, over).catch(() => {});
+    }
   }
 
   /** By what comparing single keys has taken lately, with or without a fence. */

@@ -214,6 +214,9 @@ export class LaneHandle implements AttemptLane {
     this.#onSealed = options.onSealed;
   }
 
+  /** Rows have no values here that could differ. */
+  async compareUntil(): Promise<void> {}
+
   drain(signal: AbortSignal): Promise<Drained> {
     return this.#mark("sentinel", () => {}, signal);
   }

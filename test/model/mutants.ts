@@ -95,6 +95,7 @@ function skippingS2(lane: AttemptLane): AttemptLane {
   let first: Drained | null = null;
   return {
     lane: lane.lane,
+    compareUntil: (over) => lane.compareUntil(over),
     drain: async (signal) => {
       first = { ...(await lane.drain(signal)), lastChangeSeq: 0 };
       return first;

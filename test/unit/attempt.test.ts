@@ -7,7 +7,7 @@ import { attemptsOf, proofOf } from "../../cutover/evidence-cutovers.ts";
 import { Fencing } from "../../cutover/fencing.ts";
 import type { Reopened } from "../../cutover/proof.ts";
 import { systemClock } from "../../pipeline/clock.ts";
-import { isDrayError } from "../../pipeline/errors.ts";
+import { DrayError, isDrayError } from "../../pipeline/errors.ts";
 import type { Outcome, OutcomeDraft, OutcomeResult, OutcomeRow, OutcomeStore } from "../../pipeline/outcome.ts";
 import { noProbe } from "../../pipeline/probe.ts";
 
@@ -54,19 +54,30 @@ class FakeLane implements AttemptLane {
   /** What happens behind S1 of each round. */
   meanwhile: (() => void)[] = [];
   heldNow: () => number = () => 0;
+  /** What it was asked for, in order. */
+  readonly told: string[] = [];
 
   constructor(lane = "it.db.f1") {
     this.lane = lane;
   }
 
+  async compareUntil(over: AbortSignal): Promise<void> {
+    while (!over.aborted) await systemClock.sleep(1, over).catch(() => {});
+    this.told.push("compared until here");
+  }
   async drain(): Promise<Drained> {
     this.drains++;
     const drained = this.#place();
     this.meanwhile.shift()?.();
     return drained;
   }
-  seal = async (): Promise<Drained> => this.#place();
+  async seal(): Promise<Drained> {
+    this.told.push("seal");
+    await systemClock.sleep(5);
+    return this.#place();
+  }
   async verify(): Promise<Unverified> {
+    this.told.push("verify");
     this.compared++;
     return this.fenced;
   }
@@ -163,6 +174,69 @@ describe("V2: what is not verified is not committed over", () => {
 
   test("everything covered, and nothing differs: it commits", async () => {
     expect((await run(new FakeLane())).outcome).toBe("committed");
+  });
+});
+
+describe("C10: what the tenant does not wait for", () => {
+  test("V2: rows are compared as they change until the fences hold, but of what a person answers for", async () => {
+    const [accepted, other] = [new FakeLane("it.db.f1"), new FakeLane("it.other.f1")];
+    const change = { lanes: [accepted, other], accepted: new Set([accepted.lane]) };
+    expect((await run(other, change)).outcome).toBe("committed");
+    expect(other.told).toEqual(["compared until here", "verify", "seal"]);
+    expect(accepted.told).toEqual(["seal"]);
+  });
+
+  test("C7: what leads back comes to its marks beside S2, and nothing is confirmed before", async () => {
+    const lane = new FakeLane();
+    const prepare = async () => {
+      lane.told.push("prepare");
+      while (!lane.told.includes("seal")) await systemClock.sleep(1);
+      await systemClock.sleep(20);
+      lane.told.push("prepared");
+      return { back: "n" };
+    };
+    const confirmTargets = async () => {
+      lane.told.push("confirm");
+      return [];
+    };
+    const marks: unknown[] = [];
+    const onCommitted: AttemptOptions["onCommitted"] = async (_, at) => void marks.push(at);
+    expect(await run(lane, { prepare, confirmTargets, onCommitted })).toMatchObject({ outcome: "committed" });
+    expect(lane.told.slice(1)).toEqual(["verify", "prepare", "seal", "prepared", "confirm"]);
+    expect(marks).toEqual([{ back: "n" }]);
+  });
+
+  test("C7: what cannot come to its mark ends the attempt; nobody prepares for rows that differ", async () => {
+    const lane = new FakeLane();
+    let prepared = 0;
+    const prepare = async () => {
+      prepared++;
+      throw new DrayError("WAY_BACK_LOST", { generation: 3 });
+    };
+    const result = await run(lane, { prepare });
+    expect(errorOf(result).code).toBe("WAY_BACK_LOST");
+    expect([prepared, result.isMarked]).toEqual([1, true]);
+    lane.fenced = { uncovered: [], differing: ["s.t id=1: extra"] };
+    const differing = await run(lane, { prepare });
+    expect(errorOf(differing).code).toBe("VERIFY_DIFFERS");
+    expect([prepared, differing.isMarked]).toEqual([1, false]);
+  });
+
+  test("S2 that fails gives up what is prepared beside it", async () => {
+    const lane = new FakeLane();
+    lane.seal = async () => {
+      throw new DrayError("DIVERGED", {});
+    };
+    let given: unknown = null;
+    const prepare = (signal: AbortSignal) =>
+      new Promise<never>((_, reject) => {
+        signal.addEventListener("abort", () => {
+          given = signal.reason;
+          reject(signal.reason);
+        });
+      });
+    expect(errorOf(await run(lane, { prepare })).code).toBe("DIVERGED");
+    expect(isDrayError(given, "DIVERGED")).toBe(true);
   });
 });
 

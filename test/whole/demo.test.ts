@@ -79,7 +79,7 @@ async function leftBehind(mysql: SharedMysql): Promise<string[]> {
   return found;
 }
 
-const STEPS = ["fence", "quiesce", "drain", "verify", "prepare", "pin", "drain-again", "confirm", "commit", "route"];
+const STEPS = ["fence", "quiesce", "drain", "verify", "pin", "drain-again", "prepare", "confirm", "commit", "route"];
 const CLEAN = { lost_writes: 0, differences: 0, neighbours_changed: 0 };
 const KEYS =
   "log rows copy_rows_per_s verified_rows lag_at_gate_s pause_ms app_pause_ms steps rollback_pause_ms rollback_app_pause_ms second_pause_ms acknowledged_writes unknown_writes lost_writes differences neighbours_changed seconds";

@@ -132,7 +132,7 @@ describeWithMysql("evidence: a folder that tells of a move afterwards", ({ a, b 
     ]);
     for (const { steps, pauseMs, adapterMs } of cutovers) {
       expect(steps.map(({ step }) => step)).toEqual([
-        ...["fence", "quiesce", "drain", "verify", "prepare", "pin", "drain-again", "confirm", "commit", "route"],
+        ...["fence", "quiesce", "drain", "verify", "pin", "drain-again", "prepare", "confirm", "commit", "route"],
       ]);
       for (const { predictedMs, actualMs, how } of steps) {
         expect([typeof predictedMs, typeof actualMs, typeof how]).toEqual(["number", "number", "string"]);
