@@ -48,6 +48,7 @@ export async function measurePause(run: BenchRun): Promise<Found> {
     for (let tenant = 1; tenant <= tenants; tenant++) {
       const move = await product.begin(tenant);
       await product.untilStreaming(move);
+      await product.untilVerified(move);
       const verbs: readonly Verb[] = options.parts.has("rollback") ? ["cutover", "rollback"] : ["cutover"];
       for (const verb of verbs) {
         const pause = await switchUnderLoad(run, product, { tenant, move, verb });

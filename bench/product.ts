@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { secrets, serverConfigText } from "../demo/product-files.ts";
 import type { BenchRun } from "./bench-run.ts";
 import { type Child, startChild } from "./child.ts";
-import { DrayApi, type StatusAnswer } from "./dray-api.ts";
+import { DrayApi, type StatusAnswer, type VerificationAnswer } from "./dray-api.ts";
 import type { Hosts } from "./hosts.ts";
 import { type Usage, usageOf } from "./process-usage.ts";
 import { dropProductSchema, emptySchema, PRODUCT_SCHEMA, SCHEMA, TABLES } from "./schema.ts";
@@ -125,6 +125,15 @@ export class Product {
       const status = await this.api.status(move);
       if (status.problem !== null) throw new Error(`${move}: ${status.problem.message} ${status.problem.remedy}`);
       if (status.phase === "streaming") return status;
+      await sleep(POLL_MS);
+    }
+  }
+
+  /** Every row has been compared, and no pass is under way. */
+  async untilVerified(move: string): Promise<void> {
+    for (;;) {
+      const { lanes } = await this.api.get<VerificationAnswer>(`/v1/moves/${move}/verification`);
+      if (lanes.every(({ covered, passUnderWay }) => covered && !passUnderWay)) return;
       await sleep(POLL_MS);
     }
   }

@@ -18,6 +18,7 @@ export async function measureStream(run: BenchRun): Promise<Found> {
   try {
     const move = await product.begin(TENANT);
     await product.untilStreaming(move);
+    await product.untilVerified(move);
     say("the lane streams; the replica catches up");
     await catchUp(replica, hosts.source);
     await stopReplica(replica);

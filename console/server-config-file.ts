@@ -64,6 +64,12 @@ export function serverConfigFile(source: SecretSource) {
       .union([z.literal("all"), z.strictObject({ applied_s: z.int().min(0) })])
       .default({ applied_s: 60 })
       .describe("all, or {applied_s: N}: how long an entry stays in the log after it was applied"),
+    verify_share_percent: z
+      .int()
+      .min(1)
+      .max(100)
+      .default(10)
+      .describe("Of the time, beside a copy and beside changes, that a lane's rows are compared; 100: all of it"),
     heartbeat_ms: z.int().min(50).max(60_000).default(250).describe("Between two marks that measure the lag"),
     lease_ms: z.int().min(1_000).max(600_000).default(30_000).describe("After which another process may take over"),
   });

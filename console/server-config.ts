@@ -43,6 +43,7 @@ export function readServerConfig(options: ServerConfigOptions): ServerConfigResu
     allowedHosts: value.allowed_hosts,
     alarm: value.alarm ?? null,
     keepAppliedMs: value.log_keep === "all" ? Number.POSITIVE_INFINITY : value.log_keep.applied_s * 1000,
+    verifySharePercent: value.verify_share_percent,
     heartbeatMs: value.heartbeat_ms,
     leaseMs: value.lease_ms,
   };

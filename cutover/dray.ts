@@ -39,7 +39,7 @@ export type DrayOptions = {
 
 export type Dray = { readonly service: DrayService; close(): Promise<void> };
 
-const SETTINGS: Omit<MoveSettings, "heartbeatMs" | "keepAppliedMs"> = {
+const SETTINGS: Omit<MoveSettings, "heartbeatMs" | "keepAppliedMs" | "verifySharePercent"> = {
   parallelRanges: 3,
   chunkBudget: { rows: 20_000, bytes: 4 * 1024 * 1024 },
   routePatienceMs: 15_000,
@@ -185,6 +185,7 @@ class Root {
         ...this.#options.settings,
         heartbeatMs: this.#config.heartbeatMs,
         keepAppliedMs: this.#config.keepAppliedMs,
+        verifySharePercent: this.#config.verifySharePercent,
       },
       clock: this.#clock,
       probe: this.#probe,

@@ -20,6 +20,7 @@ export type MoveSettings = {
   readonly parallelRanges: number;
   readonly chunkBudget: ChunkBudget;
   readonly keepAppliedMs: number;
+  readonly verifySharePercent: number;
   readonly routePatienceMs: number;
   /** Between two looks, behind the commit, at which server answers as the target (C6). */
   readonly targetWatchMs: number;

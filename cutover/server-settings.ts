@@ -16,6 +16,8 @@ export type ServerConfig = {
   readonly alarm: { readonly url: string; readonly token: string | null } | null;
   /** How long an applied entry stays in the log; Infinity: for good. */
   readonly keepAppliedMs: number;
+  /** Of the time, beside a copy and beside changes, that verification of a lane takes. */
+  readonly verifySharePercent: number;
   readonly heartbeatMs: number;
   readonly leaseMs: number;
 };

@@ -28,6 +28,8 @@ export interface ServerConfigOptions {
   readonly log:
     | { readonly kind: "embedded" }
     | { readonly kind: "kafka"; readonly brokers: readonly string[]; readonly topicPrefix: string };
+  /** Of the time, that rows are compared in beside other work; absent: the product's own. */
+  readonly verifySharePercent?: number;
   /** Where the product keeps its marks and outcomes on both servers. */
   readonly productSchema: string;
 }
@@ -61,6 +63,7 @@ export function serverConfigText(options: ServerConfigOptions): string {
           expiry: "self",
         },
       },
+      ...(options.verifySharePercent === undefined ? {} : { verify_share_percent: options.verifySharePercent }),
       allowed_hosts: [new URL(options.routerUrl).host],
     },
     null,

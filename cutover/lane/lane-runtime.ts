@@ -21,6 +21,7 @@ import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
 import type { LostBody } from "./lost-body.ts";
 import { VerifyHalf } from "./verify-half.ts";
 import type { VerifyMemory } from "./verify-memory.ts";
+import { VerifyPace } from "./verify-pace.ts";
 
 export type LaneRuntimeOptions = {
   readonly source: LaneSource;
@@ -37,6 +38,7 @@ export type LaneRuntimeOptions = {
   readonly heartbeatMs: number;
   readonly parallelRanges: number;
   readonly chunkBudget: ChunkBudget;
+  readonly verifySharePercent: number;
   /** How long applied entries stay in the log. */
   readonly keepAppliedMs: number;
   readonly mode: CaptureMode;
@@ -65,10 +67,6 @@ export type LaneRuntimeOptions = {
 
 export type Half = "capture" | "apply";
 
-/** So long for each millisecond that verification works while tables are still copied. */
-const RESTS_BESIDE_A_COPY = 9;
-const YIELDS_ABOVE_S = 2;
-
 export type LaneState = {
   readonly coverage: Coverage | null;
   readonly feed: FeedState | null;
@@ -95,14 +93,13 @@ export class LaneRuntime implements AttemptLane {
   readonly #capture: CaptureHalf;
   readonly #apply: ApplyHalf;
   readonly #verify: VerifyHalf;
+  readonly #verifyPace: VerifyPace;
   readonly #lag: LagMeter;
   readonly #pace: CopyPace;
   #mode: CaptureMode;
   #tailSeq: number | null = null;
   #durablePosition: Position | null = null;
   #isCopied = false;
-  /** Behind the fence only the cutover has rows compared: nobody else's comparing is waited for there. */
-  #isFenced = false;
   #copied: string | null = null;
 
   constructor(options: LaneRuntimeOptions) {
@@ -110,11 +107,19 @@ export class LaneRuntime implements AttemptLane {
     this.#mode = options.mode;
     this.#pace = new CopyPace({ throttle: options.throttle, lane: options.source.lane });
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
+    this.#verifyPace = new VerifyPace({
+      ...options,
+      sharePercent: options.verifySharePercent,
+      isCopied: () => this.#isCopied,
+      lastChangeSeq: () => this.#capture.capture?.state().lastChangeSeq ?? 0,
+      lagSeconds: () => this.#lag.read().seconds,
+    });
     this.#verify = new VerifyHalf({
       ...options,
       stream: options.connector,
-      yieldsTo: () => this.#goesFirst(),
-      restPerMs: () => (this.#isCopied ? 0 : RESTS_BESIDE_A_COPY),
+      yieldsTo: () => this.#verifyPace.yieldsTo(),
+      restPerMs: () => this.#verifyPace.restPerMs(),
+      rangeBudget: () => this.#verifyPace.rangeBudget(),
     });
     const verify = this.#verify;
     this.#apply = new ApplyHalf({
@@ -255,7 +260,7 @@ export class LaneRuntime implements AttemptLane {
 
   async compareUntil(over: AbortSignal): Promise<void> {
     await this.#verify.compareUntil(over);
-    this.#isFenced = true;
+    this.#verifyPace.isFenced = true;
   }
 
   async verify({ place }: Drained, signal: AbortSignal): Promise<Unverified> {
@@ -285,7 +290,7 @@ export class LaneRuntime implements AttemptLane {
   }
 
   release(): void {
-    this.#isFenced = false;
+    this.#verifyPace.isFenced = false;
     const held = this.held();
     this.#capture.release();
     if (held > 0) this.#options.onCarried();
@@ -328,18 +333,10 @@ export class LaneRuntime implements AttemptLane {
 
   async close(signal: AbortSignal): Promise<void> {
     this.#mode = "watching";
-    this.#isFenced = false;
+    this.#verifyPace.isFenced = false;
     this.#capture.watch();
     await this.#apply.stop("the lane is closed");
     await this.#options.closeInTarget(signal);
-  }
-
-  /** V1: the stream goes before the comparing, and a cutover before both. */
-  #goesFirst(): string | null {
-    if (this.#isFenced) return "the tenant is fenced, and the cutover compares what is left";
-    const { seconds } = this.#lag.read();
-    if (seconds === null || seconds <= YIELDS_ABOVE_S) return null;
-    return `the stream is ${seconds.toFixed(1)} s behind, and goes first`;
   }
 
   async #applied(place: MarkPlace, signal: AbortSignal): Promise<Drained> {

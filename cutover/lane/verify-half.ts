@@ -17,8 +17,8 @@ import type { ChunkBudget, LaneSource, StreamSource } from "../../pipeline/sourc
 import type { Throttle } from "../../pipeline/throttle.ts";
 import type { FoundRow } from "../../pipeline/verify/compare.ts";
 import { type KeyCost, KeyPace } from "../../pipeline/verify/key-pace.ts";
+import type { Span } from "../../pipeline/verify/verified-range.ts";
 import { VerifiedState } from "../../pipeline/verify/verified-state.ts";
-import type { Span } from "../../pipeline/verify/verified-table.ts";
 import { VerifyRounds } from "../../pipeline/verify/verify-rounds.ts";
 import type { EntryFollower } from "../../sinks/follower.ts";
 import type { LaneSink, Progress } from "../../sinks/sink.ts";
@@ -36,13 +36,14 @@ export type VerifyHalfOptions = {
   readonly clock: Clock;
   readonly probe: Probe;
   readonly throttle: Throttle;
-  readonly chunkBudget: ChunkBudget;
   readonly logger: Logger;
   readonly columnsOf: (table: string, found: FoundRow) => readonly string[];
   readonly describeKey: (table: string, key: KeyBytes) => string;
   /** Why verification should wait though nobody holds the throttle; null: it need not. */
   readonly yieldsTo: () => string | null;
   readonly restPerMs: () => number;
+  /** Of one range, in rows and bytes; asked before each. */
+  readonly rangeBudget: () => ChunkBudget;
 };
 
 /** What the fenced comparison of so many keys will take, and how that is known. */
@@ -74,7 +75,7 @@ export class VerifyHalf {
 
   constructor(options: VerifyHalfOptions) {
     this.#options = options;
-    const { source, stream, clock, probe, throttle, chunkBudget: budget, columnsOf, yieldsTo, restPerMs } = options;
+    const { source, stream, clock, probe, throttle, rangeBudget: budget, columnsOf, yieldsTo, restPerMs } = options;
     const state = new VerifiedState({ tables: source.tables });
     this.#state = state;
     this.#verifier = new Verifier({

@@ -2,6 +2,17 @@ import { type Bound, sameBound } from "../coverage.ts";
 import type { KeyBytes } from "../entry.ts";
 import { keyText } from "../key-text.ts";
 import type { DifferenceKind, Found } from "./compare.ts";
+import {
+  blank,
+  endTextOf,
+  isBelow,
+  joined,
+  mayJoin,
+  type Range,
+  type RangeDigest,
+  type Span,
+  type VerifiedRange,
+} from "./verified-range.ts";
 
 /** A difference that stands until a later comparison of the key finds none. */
 export type Difference = {
@@ -12,34 +23,6 @@ export type Difference = {
   /** The place of the log at which it was real. */
   readonly seq: number;
   readonly foundAtMs: number;
-};
-
-export type Span = { readonly after: Bound | null; readonly upTo: Bound | null };
-
-/** Ranges of a table lie one behind the other, from its first key to its last. */
-export type VerifiedRange = Span & {
-  /** The seq it was compared at last; null: not since the table was copied, or no longer kept by key. */
-  readonly seq: number | null;
-  /** More of its rows differed then than are kept by name: it differs until it is compared as a whole again. */
-  readonly overflows: boolean;
-  readonly rows: number;
-  /** Of the rows that were compared at `seq`; null where it was cut since, or not compared. */
-  readonly digest: RangeDigest | null;
-  /** It is to be compared, for the first time or in the pass that was asked for last. */
-  readonly due: boolean;
-};
-
-/**
- * The digests of a range's rows in one, on either side, in hex. They are keyed by the entry alone that they were compared
- * for: one side may be held against the other, and nothing else against either.
- */
-export type RangeDigest = { readonly source: string; readonly target: string };
-
-type Range = VerifiedRange & {
-  /** Changes behind this seq are kept by key; null: none are, as the range will be compared as a whole. */
-  readonly trackedFrom: number | null;
-  /** Its end, as key texts sort; null where keys have no order, and at the table's end. */
-  readonly endText: string | null;
 };
 
 export type TableState = {
@@ -162,8 +145,25 @@ export class VerifiedTable {
     if (this.#dirty.size > this.#cap) this.#shrink();
   }
 
-  /** A range is to begin and end here; false where the span lies in no single one of ours. */
+  /**
+   * The first piece of the table that is to be compared, and that nobody works at: of ranges that were compared before, as
+   * many as lie one behind the other, for they may be compared as one again. Where keys have no order, one range.
+   */
+  nextDue(isTaken: (range: Span) => boolean): Span | null {
+    const first = this.#ranges.findIndex((range) => range.due && !isTaken(range));
+    if (first === -1) return null;
+    const { after } = this.#ranges[first] as Range;
+    let last = first;
+    while (this.#mayJoin(last) && !isTaken(this.#ranges[last + 1] as Range)) last++;
+    return { after, upTo: (this.#ranges[last] as Range).upTo };
+  }
+
+  /** A range is to begin and end here; false where the span is no piece of what `nextDue` told. */
   cut(span: Span): boolean {
+    const first = this.#ranges.findIndex(({ after }) => sameBound(after, span.after));
+    if (first === -1) return false;
+    while (this.#mayJoin(first) && this.#endsBehind(span.upTo, this.#ranges[first] as Range))
+      this.#ranges.splice(first, 2, joined(this.#ranges[first] as Range, this.#ranges[first + 1] as Range));
     return this.#split(span) !== null;
   }
 
@@ -277,7 +277,7 @@ export class VerifiedTable {
       overflows: range.overflows ?? false,
       due: range.due || range.seq === null || this.#asked > 0,
       trackedFrom: range.seq,
-      endText: this.#endText(range.upTo),
+      endText: endTextOf(range.upTo),
     }));
     this.#dirty.clear();
     for (const [key, seq] of state.dirty) this.#dirty.set(keyText(key), seq);
@@ -320,8 +320,8 @@ export class VerifiedTable {
 
   #mayOverlap({ after, upTo, endText }: Range, span: Span): boolean {
     if (!this.#ordered) return true;
-    const begins = after === null || span.upTo === null || isBelow(this.#endText(after), this.#endText(span.upTo));
-    return begins && (upTo === null || span.after === null || isBelow(this.#endText(span.after), endText));
+    const begins = after === null || span.upTo === null || isBelow(endTextOf(after), endTextOf(span.upTo));
+    return begins && (upTo === null || span.after === null || isBelow(endTextOf(span.after), endText));
   }
 
   /** The place of a range that is exactly the span, cut out of the larger one that begins where it does. */
@@ -330,13 +330,23 @@ export class VerifiedTable {
     const range = this.#ranges[place];
     if (range === undefined) return null;
     if (sameBound(range.upTo, span.upTo)) return place;
-    const endText = this.#endText(span.upTo);
+    const endText = endTextOf(span.upTo);
     const isInside = span.upTo !== null && (range.upTo === null || (this.#ordered && isBelow(endText, range.endText)));
     if (!isInside) return null;
     const first: Range = { ...range, upTo: span.upTo, endText, rows: 0, digest: null };
     const rest: Range = { ...range, after: span.upTo, digest: null };
     this.#ranges.splice(place, 1, first, rest);
     return place;
+  }
+
+  /** With the one behind it. */
+  #mayJoin(place: number): boolean {
+    const [one, next] = [this.#ranges[place], this.#ranges[place + 1]];
+    return this.#ordered && one !== undefined && next !== undefined && mayJoin(one, next);
+  }
+
+  #endsBehind(upTo: Bound | null, { endText }: Range): boolean {
+    return upTo === null ? endText !== null : isBelow(endText, endTextOf(upTo));
   }
 
   #shrink(): void {
@@ -365,17 +375,4 @@ export class VerifiedTable {
     }
     this.#ranges[place] = fallen;
   }
-
-  #endText(bound: Bound | null): string | null {
-    return bound?.key ? Buffer.from(bound.key, "hex").toString("latin1") : null;
-  }
-}
-
-function blank(): Range {
-  const kept = { after: null, upTo: null, seq: null, overflows: false, rows: 0, digest: null, due: true };
-  return { ...kept, trackedFrom: null, endText: null };
-}
-
-function isBelow(one: string | null, other: string | null): boolean {
-  return one !== null && (other === null || one < other);
 }

@@ -9,15 +9,17 @@ import type { ChunkBudget } from "../source.ts";
 import type { Throttle } from "../throttle.ts";
 import { waitFor } from "../wait.ts";
 import type { WindowScope } from "../window.ts";
+import type { Span } from "./verified-range.ts";
 import type { VerifiedState } from "./verified-state.ts";
-import type { Span, VerifiedTable } from "./verified-table.ts";
+import type { VerifiedTable } from "./verified-table.ts";
 import { digested, type WindowRows } from "./window-body.ts";
 
 export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
   readonly state: VerifiedState;
   readonly clock: Clock;
   readonly throttle: Throttle;
-  readonly budget: ChunkBudget;
+  /** Of one range, as things are now. */
+  readonly budget: () => ChunkBudget;
   /** What became of the verify entry of that seq. */
   readonly outcome: (seq: number, signal: AbortSignal) => Promise<"compared" | "passed">;
   /** Why nothing should be read now though nobody holds the throttle: the stream goes first. Null: go on. */
@@ -240,8 +242,8 @@ export class VerifyRounds {
     signal.throwIfAborted();
     for (const table of this.#options.state.tables) {
       if (!this.#isFollowed(capture, table)) continue;
-      const due = table.ranges.find((range) => range.due && !this.#isInWork(table, range));
-      if (due === undefined) continue;
+      const due = table.nextDue((range) => this.#isInWork(table, range));
+      if (due === null) continue;
       const work = { table, span: { after: due.after, upTo: await this.#endOf(table, due, signal) } };
       if (!table.cut(work.span)) continue;
       this.#inWork.add(work);
@@ -250,10 +252,10 @@ export class VerifyRounds {
     return null;
   }
 
-  /** Of the next piece of a range, by the budget. */
+  /** Of the next piece of what is due, by the budget. */
   async #endOf(table: VerifiedTable, { after, upTo }: Span, signal: AbortSignal): Promise<Bound | null> {
     const { stream, source, budget, onRetry } = this.#options;
-    const next = await withBackoff(() => stream.nextBound(source, table.id, after, budget, signal), {
+    const next = await withBackoff(() => stream.nextBound(source, table.id, after, budget(), signal), {
       signal,
       onRetry,
     });

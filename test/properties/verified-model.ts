@@ -1,6 +1,7 @@
 import type { Bound } from "../../pipeline/coverage.ts";
 import { keyText } from "../../pipeline/key-text.ts";
-import { type Span, VerifiedTable } from "../../pipeline/verify/verified-table.ts";
+import type { Span } from "../../pipeline/verify/verified-range.ts";
+import { VerifiedTable } from "../../pipeline/verify/verified-table.ts";
 
 /** What somebody does to the table; `a` and `b` choose among what there is. */
 export type Act = {
@@ -184,11 +185,12 @@ export class VerifiedModel {
   }
 
   #beginRange(a: number, b: number): void {
-    const free = this.#table.ranges.filter(({ due, after }) => {
-      return due && !this.#inWork.some((each) => each.form === "range" && each.span.after === after);
-    });
-    const range = free[a % Math.max(1, free.length)];
-    if (range === undefined) return;
+    const isTaken = ({ after }: Span) =>
+      this.#inWork.some((each) => each.form === "range" && each.span.after === after);
+    const free = this.#table.ranges.filter((range) => range.due && !isTaken(range));
+    // As the product has it, a piece of several ranges, or any one of them.
+    const range = a % 2 === 0 ? this.#table.nextDue(isTaken) : free[a % Math.max(1, free.length)];
+    if (range === undefined || range === null) return;
     const inside = this.#keysOf(range);
     const end = b % 3 === 0 ? null : (inside[b % Math.max(1, inside.length)] ?? null);
     // A bound that is the range's own end cuts nothing; one behind the last row of all is the table's end.

@@ -12,7 +12,16 @@ export type Ended = { readonly code: number | null; readonly stdout: string; rea
 export function openMemoryServer(service: MemoryService, listen: Listen, dataDir: string): Promise<RunningServer> {
   const empty = { tokens: [], clusters: {}, adapters: {}, probes: {}, allowedHosts: [], alarm: null };
   const log = { kind: "embedded" } as const;
-  const config = { ...empty, dataDir, listen, log, heartbeatMs: 250, keepAppliedMs: 60_000, leaseMs: 30_000 };
+  const config = {
+    ...empty,
+    dataDir,
+    listen,
+    log,
+    verifySharePercent: 10,
+    heartbeatMs: 250,
+    keepAppliedMs: 60_000,
+    leaseMs: 30_000,
+  };
   const open = async () => ({ service, close: async () => {} });
   return openServer({ config, logger: pino({ level: "silent" }), version: "1.2.3", open });
 }

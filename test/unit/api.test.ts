@@ -266,6 +266,7 @@ function config(listen: ServerConfig["listen"]): ServerConfig {
     dataDir: join(folder, "data"),
     listen,
     log: { kind: "embedded" },
+    verifySharePercent: 10,
     heartbeatMs: 250,
     keepAppliedMs: 60_000,
     leaseMs: 30_000,

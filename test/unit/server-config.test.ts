@@ -53,6 +53,7 @@ test("K5: the smallest configuration has safe defaults: a socket in the data fol
     allowedHosts: [],
     alarm: null,
     keepAppliedMs: 60_000,
+    verifySharePercent: 10,
     heartbeatMs: 250,
     leaseMs: 30_000,
   });
@@ -92,6 +93,7 @@ probes:
   load: {kind: http, url: "http://router.internal:81/load"}
 allowed_hosts: [router.internal]
 alarm: {url: "https://router.internal/alarm"}
+verify_share_percent: 25
 heartbeat_ms: 100
 lease_ms: 5000
 `);
@@ -124,6 +126,7 @@ lease_ms: 5000
     },
     probes: { threads: { kind: "sql", query: "SELECT 1" }, load: { kind: "http", token: null } },
     alarm: { url: "https://router.internal/alarm", token: null },
+    verifySharePercent: 25,
     heartbeatMs: 100,
     leaseMs: 5000,
   });

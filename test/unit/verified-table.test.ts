@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import type { Bound } from "../../pipeline/coverage.ts";
+import { type Bound, sameBound } from "../../pipeline/coverage.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import { RowDigests } from "../../pipeline/verify/row-digests.ts";
+import type { Span } from "../../pipeline/verify/verified-range.ts";
 import { VerifiedTable } from "../../pipeline/verify/verified-table.ts";
 
 const key = (n: number) => Buffer.from([n]);
@@ -211,6 +212,40 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     table.changed(text(2), 4);
     expect(table.dirtyKeys).toBe(0);
     expect(table.ranges).toMatchObject([{ after: null, upTo: null, seq: null, due: true }]);
+  });
+
+  test("ranges that were compared in small pieces are compared as one again, and what changed in any of them is kept", () => {
+    const table = covered([10, 20, 30]);
+    table.changed(text(5), 9);
+    table.changed(text(15), 8);
+    expect(table.nextDue(() => false)).toBeNull();
+    expect(table.cut({ after: null, upTo: bound(15) }), "nothing of it is due").toBe(false);
+    table.ask();
+    expect(table.nextDue(() => false)).toMatchObject({ after: null, upTo: null });
+    expect(table.nextDue(({ after }) => after === null)).toMatchObject({ after: bound(10), upTo: null });
+    const third = ({ after }: Span) => sameBound(after, bound(20));
+    expect(table.nextDue(third)).toMatchObject({ after: null, upTo: bound(20) });
+    const span = { after: null, upTo: bound(25) };
+    expect(table.cut(span)).toBe(true);
+    expect(table.ranges.map(({ upTo, seq, due }) => [upTo, seq, due])).toEqual([
+      [bound(25), 1, true],
+      [bound(30), 1, true],
+      [null, 4, true],
+    ]);
+    expect([table.isCovered, table.dirtyKeys]).toEqual([true, 2]);
+    table.began(span, 12, []);
+    table.changed(text(15), 13);
+    table.comparedRange(span, { ...NONE, seq: 12, keys: [text(5), text(15)], asked: 1 });
+    expect(table.oldestDirty(9).map(keyText)).toEqual([text(15)]);
+    expect(table.nextDue(() => false)).toMatchObject({ after: bound(25), upTo: null });
+  });
+
+  test("a range that is not covered is compared by itself: what is known of those beside it stands", () => {
+    const table = covered([10, 20]);
+    table.ask();
+    table.forget({ after: bound(10), upTo: bound(20) });
+    expect(table.nextDue(() => false)).toMatchObject({ after: null, upTo: bound(10) });
+    expect(table.nextDue(({ after }) => after === null)).toMatchObject({ after: bound(10), upTo: bound(20) });
   });
 
   test("a range's digest stands until the range is cut or compared as a whole again, and is kept", () => {

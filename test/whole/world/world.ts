@@ -126,6 +126,7 @@ export class World {
       probes: {},
       allowedHosts: ["127.0.0.1"],
       alarm: null,
+      verifySharePercent: 100,
       heartbeatMs: 50,
       keepAppliedMs: 60_000,
       leaseMs: 30_000,
