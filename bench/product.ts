@@ -130,10 +130,10 @@ export class Product {
   }
 
   /** Every row has been compared, and no pass is under way. */
-  async untilVerified(move: string): Promise<void> {
+  async untilVerified(move: string): Promise<VerificationAnswer> {
     for (;;) {
-      const { lanes } = await this.api.get<VerificationAnswer>(`/v1/moves/${move}/verification`);
-      if (lanes.every(({ covered, passUnderWay }) => covered && !passUnderWay)) return;
+      const report = await this.api.get<VerificationAnswer>(`/v1/moves/${move}/verification`);
+      if (report.lanes.every(({ covered, passUnderWay }) => covered && !passUnderWay)) return report;
       await sleep(POLL_MS);
     }
   }

@@ -1,12 +1,10 @@
 import type { BenchRun, Found } from "./bench-run.ts";
-import type { VerificationAnswer } from "./dray-api.ts";
 import { median } from "./figures.ts";
-import { openProduct, type Product, sleep } from "./product.ts";
+import { openProduct, type Product } from "./product.ts";
 import { seedTables } from "./rows.ts";
 import { allRows, emptySchema } from "./schema.ts";
 
 const TENANT = 1;
-const POLL_MS = 20;
 /** Of the copy in the same process, on the same rows. */
 const OF_COPY = 1.0;
 const CORES = 1.2;
@@ -25,12 +23,12 @@ export async function measureVerify(run: BenchRun): Promise<Found> {
     await product.untilStreaming(move);
     const copyRowsPerSecond = allRows(options.rows) / (await copySeconds(product, move));
     // The first pass has begun already; it is waited for, and not counted.
-    await untilCompared(product, move);
+    await product.untilVerified(move);
     for (let round = 0; round < options.repeat; round++) {
       const before = product.usage();
       const beganMs = performance.now();
       await product.api.post(`/v1/moves/${move}/verify`, {});
-      const compared = await untilCompared(product, move);
+      const compared = await product.untilVerified(move);
       const seconds = (performance.now() - beganMs) / 1000;
       const cores = (product.usage().cpuSeconds - before.cpuSeconds) / seconds;
       const rows = compared.lanes.reduce((sum, lane) => sum + lane.rowsVerified, 0);
@@ -65,12 +63,4 @@ async function copySeconds(product: Product, move: string): Promise<number> {
   const journal = await product.api.journal(move);
   const at = (event: string): number => journal.find((entry) => entry.event === event)?.atMs ?? Number.NaN;
   return (at("copied") - at("passed")) / 1000;
-}
-
-async function untilCompared(product: Product, move: string): Promise<VerificationAnswer> {
-  for (;;) {
-    const report = await product.api.get<VerificationAnswer>(`/v1/moves/${move}/verification`);
-    if (report.lanes.every(({ covered, passUnderWay }) => covered && !passUnderWay)) return report;
-    await sleep(POLL_MS);
-  }
 }
