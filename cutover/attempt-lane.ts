@@ -29,11 +29,10 @@ export type Unverified = {
 /** One lane as a cutover sees it. */
 export interface AttemptLane {
   readonly lane: string;
-  /**
-   * V2: compares rows as they change, until the signal ends; never rejects. From then on nothing is compared but by
-   * `verify`, until `release` or `close`.
-   */
+  /** V2: compares rows as they change, until the signal ends; never rejects. */
   compareUntil(over: AbortSignal): Promise<void>;
+  /** From here on nothing is compared but by `verify`, until `release`. */
+  rest(): void;
   /** Commits a sentinel and resolves once the target has durably applied all before it. */
   drain(signal: AbortSignal): Promise<Drained>;
   /** The same, and nothing of the tenant is carried from that place on. */

@@ -66,6 +66,9 @@ export type AttemptResult = {
 /** What slips between S1 and S2 is carried by draining again; where that goes on, the attempt is aborted. */
 const REPEATS = 5;
 
+/** Where the way back took so long beside S2, there is another S2. */
+const SEALED_LONG_AGO_MS = 100;
+
 /**
  * One run of the cutover with its own generation (C): fence, quiesce, drain to S1, verify, pin, drain to S2 and prove
  * that nothing came between, prepare, confirm the target's candidates, commit, route. Whatever fails before the commit point
@@ -155,6 +158,7 @@ export class Attempt {
     } finally {
       down.abort(new Error("the fences hold"));
       await Promise.allSettled(comparing);
+      for (const lane of this.#options.lanes) lane.rest();
     }
   }
 
@@ -181,27 +185,30 @@ export class Attempt {
   }
 
   /**
-   * S2. The lanes that lead back come to their marks meanwhile. Rows that differ end the attempt, or are drained again where
-   * something slipped in: nobody prepares for that.
+   * S2. The lanes that lead back come to their marks meanwhile; the first of the two that fails ends both. Rows that differ
+   * end the attempt, or are drained again where something slipped in: nobody prepares for that.
    */
   async #seal(differing: readonly string[], signal: AbortSignal): Promise<readonly Drained[]> {
-    const { fencing, generation, probe } = this.#options;
-    const seal = () => this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(signal), signal));
+    const { fencing, generation, prepare, probe, clock } = this.#options;
+    const failed = new AbortController();
+    const either = AbortSignal.any([signal, failed.signal]);
+    const seal = () => this.#timeline.run("drain-again", () => this.#drainAll((lane) => lane.seal(either), either));
     if (differing.length > 0) return await seal();
     this.#isMarked = true;
-    const failed = new AbortController();
-    const preparing = this.#options.prepare(AbortSignal.any([signal, failed.signal]));
-    preparing.catch(() => {}); // awaited below
+    const preparing = prepare(either);
+    preparing.catch((error: unknown) => failed.abort(error));
     try {
-      await this.#timeline.run("pin", () => fencing.pin(generation, signal));
+      await this.#timeline.run("pin", () => fencing.pin(generation, either));
       await probe("cutover.after-pin");
       const sealed = await seal();
+      const sealedMs = clock.monotonicMs();
       this.#marks = await this.#timeline.run("prepare", () => preparing);
       await probe("cutover.after-prepare");
-      return sealed;
+      // What proves that nothing came must not be old by the time it is judged.
+      return clock.monotonicMs() - sealedMs > SEALED_LONG_AGO_MS ? await seal() : sealed;
     } catch (error) {
       failed.abort(error);
-      throw error;
+      throw failed.signal.reason;
     }
   }
 
@@ -211,7 +218,10 @@ export class Attempt {
     const rows = interval.kind === "leaked" ? lanes.flatMap((lane) => lane.slipped()) : [];
     if (interval.kind === "leaked") await onSlipped(rows);
     else await onUnproven(interval.reopened);
-    for (const lane of lanes) lane.release();
+    for (const lane of lanes) {
+      lane.release();
+      lane.rest();
+    }
     this.#repeats++;
     // A capture that was opened anew is nobody's fault: what the manifest says of leaks does not count for it.
     const limit = interval.kind === "leaked" && slipPolicy === "abort" ? 0 : REPEATS;

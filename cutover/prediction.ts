@@ -12,6 +12,10 @@ import type { Step, StepName } from "./timeline.ts";
  * nothing.
  */
 const TIMES = 10;
+/** The middle one counts. */
+const ADAPTER_TIMES = 3;
+const WITHIN_MS = 60_000;
+const COMPARED_WITHIN_MS = 15_000;
 /** Behind the fence nobody else of the tenant is at work, and adapters' answers are their own to predict. */
 const STEPS: readonly StepName[] = [
   ...(["fence", "quiesce", "drain", "verify", "pin", "drain-again", "prepare", "confirm", "commit", "route"] as const),
@@ -30,8 +34,10 @@ export async function predictPause(
   move: Move,
   direction: Direction,
   fencing: Fencing,
-  signal: AbortSignal,
+  forward: AbortSignal,
 ): Promise<Prediction> {
+  // A lane that cannot answer must not hold the move: what would mend it is a command too.
+  const signal = AbortSignal.any([forward, AbortSignal.timeout(WITHIN_MS)]);
   const { clock } = move.context;
   const { pair } = homeOf(move, direction);
   const lanes = move.lanes.active;
@@ -49,13 +55,18 @@ export async function predictPause(
     standby.length === 0 ? 0 : await timed(() => Promise.all(standby.map(({ runtime }) => runtime.writeMark(signal))));
   const echoMs =
     standby.length === 0 ? 0 : await timed(() => Promise.all(standby.map(({ runtime }) => runtime.echo(signal))));
-  const adapters = await fencing.answerTimes(TIMES, signal);
+  const adapters = await fencing.answerTimes(ADAPTER_TIMES, signal);
   const fenceMs = adapters.fences.reduce((sum, { ms }) => sum + ms, 0);
   const pinMs = adapters.fences.filter(({ expires }) => expires).reduce((sum, { ms }) => sum + ms, 0);
   const routeMs = adapters.routes.reduce((sum, { ms }) => sum + ms, 0);
+  const comparing = AbortSignal.any([signal, AbortSignal.timeout(COMPARED_WITHIN_MS)]);
   const compareMs = await timed(() =>
-    Promise.all(lanes.map(({ runtime }) => runtime.verification.compareDirtyNow(signal))),
-  );
+    Promise.all(lanes.map(({ runtime }) => runtime.verification.compareDirtyNow(comparing))),
+  ).catch(() => {
+    signal.throwIfAborted();
+    // The gate says what is not verified: then no key is compared before the fence holds.
+    return Number.POSITIVE_INFINITY;
+  });
   // Keys are compared as they get dirty until the fence holds: those of the last round are left. A grace that is longer than
   // a round is one: nobody acts on an old answer when it ends.
   const perMs = (changesCarried(move) - before) / Math.max(1, clock.monotonicMs() - beganMs);

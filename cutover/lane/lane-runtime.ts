@@ -258,8 +258,11 @@ export class LaneRuntime implements AttemptLane {
     return this.#options.describeKey(table, key);
   }
 
-  async compareUntil(over: AbortSignal): Promise<void> {
-    await this.#verify.compareUntil(over);
+  compareUntil(over: AbortSignal): Promise<void> {
+    return this.#verify.compareUntil(over);
+  }
+
+  rest(): void {
     this.#verifyPace.isFenced = true;
   }
 
@@ -333,7 +336,6 @@ export class LaneRuntime implements AttemptLane {
 
   async close(signal: AbortSignal): Promise<void> {
     this.#mode = "watching";
-    this.#verifyPace.isFenced = false;
     this.#capture.watch();
     await this.#apply.stop("the lane is closed");
     await this.#options.closeInTarget(signal);

@@ -1,5 +1,6 @@
 import type { Clock } from "../../pipeline/clock.ts";
 import type { ChunkBudget } from "../../pipeline/source.ts";
+import { RANGES_AT_ONCE } from "../../pipeline/verify/verify-rounds.ts";
 
 export type VerifyPaceOptions = {
   readonly clock: Clock;
@@ -38,10 +39,11 @@ export class VerifyPace {
     return `the stream is ${seconds.toFixed(1)} s behind, and goes first`;
   }
 
-  /** How long to rest for each millisecond of work. */
+  /** How long each range's worker rests for a millisecond of work, so that all of them take the share together. */
   restPerMs(): number {
     const { isCopied, sharePercent } = this.#options;
-    return isCopied() && !this.#isBusy() ? 0 : (100 - sharePercent) / sharePercent;
+    if ((isCopied() && !this.#isBusy()) || sharePercent === 100) return 0;
+    return (RANGES_AT_ONCE * 100) / sharePercent - 1;
   }
 
   rangeBudget(): ChunkBudget {

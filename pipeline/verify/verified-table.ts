@@ -162,9 +162,13 @@ export class VerifiedTable {
   cut(span: Span): boolean {
     const first = this.#ranges.findIndex(({ after }) => sameBound(after, span.after));
     if (first === -1) return false;
-    while (this.#mayJoin(first) && this.#endsBehind(span.upTo, this.#ranges[first] as Range))
-      this.#ranges.splice(first, 2, joined(this.#ranges[first] as Range, this.#ranges[first + 1] as Range));
-    return this.#split(span) !== null;
+    let last = first;
+    while (this.#mayJoin(last) && this.#endsBehind(span.upTo, this.#ranges[last] as Range)) last++;
+    // The last one is cut before it is joined, so that its rows stay with what is left of it.
+    if (this.#split({ after: (this.#ranges[last] as Range).after, upTo: span.upTo }) === null) return false;
+    const pieces = this.#ranges.slice(first, last + 1);
+    this.#ranges.splice(first, pieces.length, pieces.reduce(joined));
+    return true;
   }
 
   /**

@@ -24,7 +24,7 @@ export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
   readonly outcome: (seq: number, signal: AbortSignal) => Promise<"compared" | "passed">;
   /** Why nothing should be read now though nobody holds the throttle: the stream goes first. Null: go on. */
   readonly yieldsTo: () => string | null;
-  /** How long to rest for each millisecond of work: 0 takes what the machine gives. */
+  /** How long one of two workers rests for each millisecond that it has read: 0 takes what the machine gives. */
   readonly restPerMs: () => number;
   /** The source has read single keys. */
   readonly onKeysRead: (keys: number, ms: number) => void;
@@ -33,12 +33,14 @@ export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
 };
 
 /** Ranges read at once: one is compared while the next is read. */
-const RANGES_AT_ONCE = 2;
+export const RANGES_AT_ONCE = 2;
 /** One entry's worth of single keys. */
 const KEYS_AT_ONCE = 1_000;
 /** How long a key may be dirty before it is compared by itself; what changes all the time is compared so often. */
 const KEYS_EVERY_MS = 1_000;
 const LOOK_AGAIN_MS = 250;
+/** What was slow to be read, as where the source was away, is no reason to rest for hours. */
+const LONGEST_REST_MS = 10_000;
 
 type Repair = Work & { readonly done: PromiseWithResolvers<void> };
 type Work = { readonly table: VerifiedTable; readonly span: Span };
@@ -77,7 +79,11 @@ export class VerifyRounds {
     const done = Promise.withResolvers<void>();
     this.#hurry.push(done);
     this.wake();
-    await waitFor(done, signal);
+    try {
+      await waitFor(done, signal);
+    } finally {
+      this.#hurry = this.#hurry.filter((each) => each !== done);
+    }
   }
 
   /** V3: the range is read again and replaces what stands in the target. Resolves once that stands in the log. */
@@ -119,13 +125,27 @@ export class VerifyRounds {
         await this.#idle(LOOK_AGAIN_MS * 4, signal);
         continue;
       }
+      let readMs: number;
       try {
-        await this.#range(capture, work, signal);
+        const seq = await this.#range(capture, work, signal);
+        readMs = clock.monotonicMs() - beganMs;
+        // Whatever holds the target up, nobody works meanwhile: it is no reason to rest.
+        if (seq !== null) await this.#options.outcome(seq, signal);
       } finally {
         this.#inWork.delete(work);
       }
-      const restMs = (clock.monotonicMs() - beganMs) * this.#options.restPerMs();
-      if (restMs >= 1) await clock.sleep(restMs, signal);
+      await this.#rest(readMs, signal);
+    }
+  }
+
+  /** In short pieces, as what it is for may end: traffic, or the copy. */
+  async #rest(workedMs: number, signal: AbortSignal): Promise<void> {
+    const { clock, restPerMs } = this.#options;
+    const beganMs = clock.monotonicMs();
+    for (;;) {
+      const restMs = Math.min(workedMs * restPerMs(), LONGEST_REST_MS) - (clock.monotonicMs() - beganMs);
+      if (restMs < 1) return;
+      await clock.sleep(Math.min(restMs, LOOK_AGAIN_MS), signal);
     }
   }
 
@@ -188,13 +208,15 @@ export class VerifyRounds {
     return await this.#window(capture, { purpose: "verify", scope, keys }, read, signal);
   }
 
-  async #range(capture: LaneCapture, { table, span }: Work, signal: AbortSignal): Promise<void> {
+  /** The seq of its entry; null where there is none. */
+  async #range(capture: LaneCapture, { table, span }: Work, signal: AbortSignal): Promise<number | null> {
     const { stream, source, onProgress } = this.#options;
     const range = { table: table.id, after: span.after, upTo: span.upTo };
     const scope = { form: "range", ...range } as const;
     const read = async () => await digested(await stream.readRange(source, range, signal));
-    await this.#window(capture, { purpose: "verify", scope }, read, signal);
+    const seq = await this.#append(capture, { purpose: "verify", scope }, read, signal);
     onProgress();
+    return seq;
   }
 
   /** Read between two marks, appended, and compared. */

@@ -189,8 +189,8 @@ export class Coordinator {
       onSlipped: async () => {},
       onUnproven: async () => {},
       slipPolicy: "drain-again",
-      prepare: async () => {
-        await this.#openReverse(parts.clock, generation);
+      prepare: async (signal) => {
+        await this.#openReverse(parts.clock, generation, signal);
         return {};
       },
       homeUuid,
@@ -231,12 +231,12 @@ export class Coordinator {
   }
 
   /** What the step prepare will do: the reverse mark of this generation, at which capture of the way back begins (C7). */
-  async #openReverse(clock: Clock, generation: number): Promise<void> {
+  async #openReverse(clock: Clock, generation: number, signal: AbortSignal): Promise<void> {
     const { scheduler } = this.#world;
     const { home } = this.memory;
     const onServer = () => this.#world.openLane(otherSide(home), generation, this.process);
-    const mark = () => scheduler.call(this.process, `reverse mark ${generation}`, onServer);
-    await withBackoff(mark, { signal: this.#forever, onRetry: () => {}, clock });
+    const mark = () => scheduler.call(this.process, `reverse mark ${generation}`, onServer, signal);
+    await withBackoff(mark, { signal, onRetry: () => {}, clock });
   }
 
   #finish(generation: number, { outcome }: AttemptResult): void {

@@ -217,6 +217,8 @@ export class LaneHandle implements AttemptLane {
   /** Rows have no values here that could differ. */
   async compareUntil(): Promise<void> {}
 
+  rest(): void {}
+
   drain(signal: AbortSignal): Promise<Drained> {
     return this.#mark("sentinel", () => {}, signal);
   }

@@ -96,6 +96,7 @@ function skippingS2(lane: AttemptLane): AttemptLane {
   return {
     lane: lane.lane,
     compareUntil: (over) => lane.compareUntil(over),
+    rest: () => lane.rest(),
     drain: async (signal) => {
       first = { ...(await lane.drain(signal)), lastChangeSeq: 0 };
       return first;

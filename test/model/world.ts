@@ -53,6 +53,7 @@ export class World {
   failoversLeft: number;
   readonly breaches: string[] = [];
   readonly trace: string[] = [];
+  readonly #dropped = new Set<number>();
   readonly #lanes = new Map<string, Lane>();
   readonly #copies: Memory[] = [];
   readonly #seals = new Map<number, Map<Process, number>>();
@@ -110,7 +111,8 @@ export class World {
 
   /** The reverse mark of a generation, once: capture of the way back begins behind it (C7). */
   openLane(source: SideName, generation: number, process: Process): void {
-    if (this.#lanes.has(laneName(source, generation))) return;
+    // A mark that lands behind the abort is one that nobody waits for.
+    if (this.#lanes.has(laneName(source, generation)) || this.#dropped.has(generation)) return;
     const { stream } = this.sides[source];
     const lane = laneName(source, generation);
     this.sides[source].commit({ kind: "reverse", rows: [], lane, markId: null });
@@ -120,6 +122,7 @@ export class World {
 
   /** The attempt of this generation was aborted: its way back never begins. */
   dropLane(generation: number): void {
+    this.#dropped.add(generation);
     for (const source of ["from", "to"] as const) this.#lanes.delete(laneName(source, generation));
   }
 

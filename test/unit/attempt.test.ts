@@ -65,13 +65,16 @@ class FakeLane implements AttemptLane {
     while (!over.aborted) await systemClock.sleep(1, over).catch(() => {});
     this.told.push("compared until here");
   }
+  rest(): void {
+    this.told.push("rest");
+  }
   async drain(): Promise<Drained> {
     this.drains++;
     const drained = this.#place();
     this.meanwhile.shift()?.();
     return drained;
   }
-  async seal(): Promise<Drained> {
+  async seal(_signal?: AbortSignal): Promise<Drained> {
     this.told.push("seal");
     await systemClock.sleep(5);
     return this.#place();
@@ -182,8 +185,8 @@ describe("C10: what the tenant does not wait for", () => {
     const [accepted, other] = [new FakeLane("it.db.f1"), new FakeLane("it.other.f1")];
     const change = { lanes: [accepted, other], accepted: new Set([accepted.lane]) };
     expect((await run(other, change)).outcome).toBe("committed");
-    expect(other.told).toEqual(["compared until here", "verify", "seal"]);
-    expect(accepted.told).toEqual(["seal"]);
+    expect(other.told).toEqual(["compared until here", "rest", "verify", "seal"]);
+    expect(accepted.told).toEqual(["rest", "seal"]);
   });
 
   test("C7: what leads back comes to its marks beside S2, and nothing is confirmed before", async () => {
@@ -202,7 +205,7 @@ describe("C10: what the tenant does not wait for", () => {
     const marks: unknown[] = [];
     const onCommitted: AttemptOptions["onCommitted"] = async (_, at) => void marks.push(at);
     expect(await run(lane, { prepare, confirmTargets, onCommitted })).toMatchObject({ outcome: "committed" });
-    expect(lane.told.slice(1)).toEqual(["verify", "prepare", "seal", "prepared", "confirm"]);
+    expect(lane.told.slice(2)).toEqual(["verify", "prepare", "seal", "prepared", "confirm"]);
     expect(marks).toEqual([{ back: "n" }]);
   });
 
@@ -220,6 +223,26 @@ describe("C10: what the tenant does not wait for", () => {
     const differing = await run(lane, { prepare });
     expect(errorOf(differing).code).toBe("VERIFY_DIFFERS");
     expect([prepared, differing.isMarked]).toEqual([1, false]);
+  });
+
+  test("C7: where the way back is lost, nobody waits for S2 until the deadline", async () => {
+    const lane = new FakeLane();
+    lane.seal = (signal?: AbortSignal) =>
+      new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+    const prepare = async () => {
+      await systemClock.sleep(5);
+      throw new DrayError("WAY_BACK_LOST", { generation: 3 });
+    };
+    expect(errorOf(await run(lane, { prepare, maxPauseMs: 600_000 })).code).toBe("WAY_BACK_LOST");
+  });
+
+  test("an S2 that is old by the time the way back has come to its marks is taken once more", async () => {
+    const lane = new FakeLane();
+    const prepare = async () => {
+      await systemClock.sleep(200);
+      return {};
+    };
+    expect(await run(lane, { prepare })).toMatchObject({ outcome: "committed", repeats: 0, proof: [{ s1: 1, s2: 3 }] });
   });
 
   test("S2 that fails gives up what is prepared beside it", async () => {

@@ -229,10 +229,14 @@ describe("V2: what is verified of a table, and which keys have changed since", (
     expect(table.cut(span)).toBe(true);
     expect(table.ranges.map(({ upTo, seq, due }) => [upTo, seq, due])).toEqual([
       [bound(25), 1, true],
-      [bound(30), 1, true],
+      [bound(30), 3, true],
       [null, 4, true],
     ]);
     expect([table.isCovered, table.dirtyKeys]).toEqual([true, 2]);
+    expect(
+      table.ranges.map(({ rows }) => rows),
+      "each row is counted once",
+    ).toEqual([2, 1, 1]);
     table.began(span, 12, []);
     table.changed(text(15), 13);
     table.comparedRange(span, { ...NONE, seq: 12, keys: [text(5), text(15)], asked: 1 });

@@ -48,7 +48,7 @@ describe("V2: what is compared under the fence, and what stands against a commit
       clock: systemClock,
       probe: noProbe,
       throttle: new Throttle({ clock: systemClock, probes: [] }),
-      chunkBudget: { rows: 10, bytes: 1_000 },
+      rangeBudget: () => ({ rows: 10, bytes: 1_000 }),
       logger: pino({ level: "silent" }),
       columnsOf: () => ["c"],
       describeKey: (_: string, each: KeyBytes) => keyText(each),
@@ -60,6 +60,16 @@ describe("V2: what is compared under the fence, and what stands against a commit
     table = half.state.table(TABLE);
     table.began(WHOLE, 2, []);
     comparedWhole(2);
+  });
+
+  test("comparing beside a fence ends with it, also where nobody can read", async () => {
+    table.changed("a", 6);
+    const over = new AbortController();
+    const comparing = half.compareUntil(over.signal);
+    await systemClock.sleep(20);
+    over.abort(new Error("the fences hold"));
+    await comparing;
+    expect(table.dirtyKeys, "left for behind the fence").toBe(1);
   });
 
   test("a difference that is known of a key that is dirty no more is read again, and named", async () => {

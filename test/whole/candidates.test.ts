@@ -196,7 +196,8 @@ describeWithOwnServers("C6: the target has a replica that may take it over", ["m
     expect((await driver.status()).alarms[0]?.times).toBe(2);
     expect(await journalled("target-has-all")).toEqual([]);
     await replica.admin.query("START REPLICA");
-    await expect.poll(alarms, PATIENT).toEqual([]);
+    const told = async () => (await driver.status()).alarms.map(({ code, message }) => `${code}: ${message}`);
+    await expect.poll(told, PATIENT).toEqual([]);
     expect((await journalled("target-has-all")).map(({ facts }) => facts)).toMatchObject([{ store: "db", was, now }]);
   });
 
