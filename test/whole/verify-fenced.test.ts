@@ -255,10 +255,14 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
     await sides?.world.close();
   });
 
-  /** One attempt, with faults of as many kinds as rows allow; where none is left, it commits. */
-  async function attempt(kinds: FaultKind[], random: Random): Promise<readonly Planted[]> {
+  /**
+   * One attempt, with faults of as many kinds as rows allow; where none is left, it commits. A kind for which there was no
+   * row this time is left for the next.
+   */
+  async function attempt(kinds: FaultKind[], random: Random, isWanted: IsWanted): Promise<readonly Planted[]> {
     const planter = new Planter(sides, random);
     const planted: Planted[] = [];
+    const left: FaultKind[] = [];
     atFence = {
       before: async () => {
         hold = { met: Promise.withResolvers(), over: Promise.withResolvers() };
@@ -271,9 +275,13 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
       drained: async () => {
         await planter.begin();
         while (planted.length < FAULTS_AN_ATTEMPT && kinds.length > 0) {
-          const fault = await (kinds.pop() as FaultKind).plant(planter);
-          if (fault !== null) planted.push(fault);
+          const kind = kinds.pop() as FaultKind;
+          if (!isWanted(kind, planted)) continue;
+          const fault = await kind.plant(planter);
+          if (fault === null) left.push(kind);
+          else planted.push(fault);
         }
+        kinds.push(...left.reverse());
       },
     };
     const { outcome, reason } = await cutoverOnceOpen(driver, { maxPauseMs: 90_000 });
@@ -304,12 +312,16 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
       traffic.start();
       await untilSame(sides, driver);
       const dirty = shuffled(kindsOfFaults(sides), random).filter(({ what }) => !NOT_DIRTY.test(what));
-      const kinds = evenly(dirty)
-        .slice(0, runs * FAULTS_A_RUN)
-        .reverse();
+      const kinds = [...evenly(dirty)].reverse();
       const planted: Planted[] = [];
-      for (let some = await attempt(kinds, random); some.length > 0; some = await attempt(kinds, random))
-        planted.push(...some);
+      // So many, and of each type more than one: beyond that, nothing is planted any more.
+      const isWanted: IsWanted = ({ what }, now) => {
+        const all = [...planted, ...now];
+        if (all.length < runs * FAULTS_A_RUN) return true;
+        return new Set(all.filter((each) => typeOf(each) === typeOf({ what })).map((each) => each.what)).size <= 1;
+      };
+      const next = () => attempt(kinds, random, isWanted);
+      for (let some = await next(); some.length > 0; some = await next()) planted.push(...some);
       const found = new Set(planted.map(({ what }) => what));
       process.stderr.write(`${planted.length} faults of ${found.size} kinds found under the fence (SEED=${seed})\n`);
       for (const type of sides.valueTypes()) {
@@ -321,9 +333,13 @@ describeWithMysql("V2: faults in every type, on keys that are dirty, are found u
   }, 900_000);
 });
 
+type IsWanted = (kind: FaultKind, plantedNow: readonly Planted[]) => boolean;
+
+const typeOf = ({ what }: { readonly what: string }): string => what.split(": ")[0] ?? "";
+
 /** First one kind of each type, then the second one of each, and so on. */
 function evenly(kinds: readonly FaultKind[]): readonly FaultKind[] {
-  const byType = Map.groupBy(kinds, ({ what }) => what.split(": ")[0] ?? "");
+  const byType = Map.groupBy(kinds, typeOf);
   const most = Math.max(...[...byType.values()].map(({ length }) => length));
   return Array.from({ length: most }, (_, i) => [...byType.values()].flatMap((of) => of.slice(i, i + 1))).flat();
 }
