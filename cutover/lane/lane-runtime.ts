@@ -18,6 +18,7 @@ import type { Sink } from "../../sinks/sink.ts";
 import type { AttemptLane, Drained, Slipped, Unverified } from "../attempt-lane.ts";
 import { ApplyHalf } from "./apply-half.ts";
 import { CaptureHalf, type CaptureMode } from "./capture-half.ts";
+import { DrainTimes } from "./drain-times.ts";
 import type { LostBody } from "./lost-body.ts";
 import { VerifyHalf } from "./verify-half.ts";
 import type { VerifyMemory } from "./verify-memory.ts";
@@ -89,6 +90,7 @@ export type LaneCount = {
 
 /** One lane at work: a half on each side of the log, and the lag between them. */
 export class LaneRuntime implements AttemptLane {
+  readonly drains: DrainTimes;
   readonly #options: LaneRuntimeOptions;
   readonly #capture: CaptureHalf;
   readonly #apply: ApplyHalf;
@@ -104,6 +106,7 @@ export class LaneRuntime implements AttemptLane {
 
   constructor(options: LaneRuntimeOptions) {
     this.#options = options;
+    this.drains = new DrainTimes(options.clock);
     this.#mode = options.mode;
     this.#pace = new CopyPace({ throttle: options.throttle, lane: options.source.lane });
     this.#lag = new LagMeter({ clock: options.clock, intervalMs: options.heartbeatMs });
@@ -247,7 +250,7 @@ export class LaneRuntime implements AttemptLane {
 
   async drain(signal: AbortSignal): Promise<Drained> {
     const capture = await this.#capture.wait(signal);
-    return await this.#applied(await capture.mark("sentinel", signal), signal);
+    return await this.drains.timed(async () => this.#applied(await capture.mark("sentinel", signal), signal));
   }
 
   async seal(signal: AbortSignal): Promise<Drained> {
