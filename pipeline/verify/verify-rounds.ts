@@ -205,7 +205,9 @@ export class VerifyRounds {
       onKeysRead(keys.length, clock.monotonicMs() - beganMs);
       return rows;
     };
-    return await this.#window(capture, { purpose: "verify", scope, keys }, read, signal);
+    const seq = await this.#append(capture, { purpose: "verify", scope, keys }, read, signal);
+    const isCompared = seq !== null && (await this.#options.outcome(seq, signal)) === "compared";
+    return isCompared ? "compared" : "given up";
   }
 
   /** The seq of its entry; null where there is none. */
@@ -217,18 +219,6 @@ export class VerifyRounds {
     const seq = await this.#append(capture, { purpose: "verify", scope }, read, signal);
     onProgress();
     return seq;
-  }
-
-  /** Read between two marks, appended, and compared. */
-  async #window(
-    capture: LaneCapture,
-    opened: WindowScope & { readonly purpose: "verify" },
-    read: () => Promise<WindowRows>,
-    signal: AbortSignal,
-  ): Promise<"compared" | "given up"> {
-    const seq = await this.#append(capture, opened, read, signal);
-    if (seq === null) return "given up";
-    return (await this.#options.outcome(seq, signal)) === "compared" ? "compared" : "given up";
   }
 
   /** The entry's seq; null where the table is copied again meanwhile, or nothing is known of the read's place (M2). */
