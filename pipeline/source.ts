@@ -94,7 +94,8 @@ export type ChunkBudget = { readonly rows: number; readonly bytes: number };
 
 /**
  * What the pipeline needs of a source: a stream for each lane, marks in it, and ranges read between marks. The part of
- * a Connector that capture and snapshot drive.
+ * a Connector that capture and snapshot drive. Marks and reads wait until the lane's reader is connected, go to the very
+ * server that it reads, its history checked (M6), and fail with what has stopped the lane, or for now where nobody reads.
  */
 export interface StreamSource {
   /**

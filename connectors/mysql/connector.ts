@@ -58,18 +58,11 @@ export class MysqlConnector implements Connector {
     const { address, draySchema, clock } = options;
     this.#options = options;
     this.#trimmedAtMs = clock.monotonicMs();
-    this.#marking = new SessionPool({ address, size: MARK_SESSIONS, attributes: { dray_role: "marks" } });
-    this.#reading = new SessionPool({
-      address,
-      size: options.readers ?? READERS,
-      attributes: { dray_role: "snapshot" },
-    });
-    this.#marks = new Marks({
-      pool: this.#marking,
-      draySchema,
-      clock,
-      readServerUuid: () => this.#hub.serverUuid,
-    });
+    const pool = (size: number, dray_role: string) =>
+      new SessionPool({ address, size, attributes: { dray_role }, readServerUuid: () => this.#hub.serverUuid });
+    this.#marking = pool(MARK_SESSIONS, "marks");
+    this.#reading = pool(options.readers ?? READERS, "snapshot");
+    this.#marks = new Marks({ pool: this.#marking, draySchema, clock });
     this.#hub = new ReaderHub({
       pool: this.#marking,
       environment: {
@@ -114,10 +107,12 @@ export class MysqlConnector implements Connector {
     budget: ChunkBudget,
     signal: AbortSignal,
   ): Promise<Bound | null> {
+    await this.#hub.connected(source.lane, signal);
     return await this.#chunks.nextBound(source, table, after, budget, signal);
   }
 
   async readRange(source: LaneSource, range: TableRange, signal: AbortSignal): Promise<ChunkRows> {
+    await this.#hub.connected(source.lane, signal);
     return await this.#chunks.readRange(source, range, signal);
   }
 
@@ -127,6 +122,7 @@ export class MysqlConnector implements Connector {
     keys: readonly KeyBytes[],
     signal: AbortSignal,
   ): Promise<ChunkRows> {
+    await this.#hub.connected(source.lane, signal);
     return await this.#chunks.readKeys(source, table, keys, signal);
   }
 

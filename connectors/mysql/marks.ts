@@ -1,7 +1,6 @@
 import { createHmac, randomBytes } from "node:crypto";
 import type { Clock } from "../../pipeline/clock.ts";
 import type { LaneId, Mark, MarkKind } from "../../pipeline/entry.ts";
-import { DrayError } from "../../pipeline/errors.ts";
 import { quoteIdentifier } from "./client.ts";
 import type { MarkRow } from "./dray-rows.ts";
 import type { SessionPool } from "./session-pool.ts";
@@ -18,7 +17,6 @@ export class Marks {
   readonly #pool: SessionPool;
   readonly #table: string;
   readonly #clock: Clock;
-  readonly #readServerUuid: () => string | null;
   readonly #secret = randomBytes(32);
   readonly #sentAtMs = new Map<string, number>();
 
@@ -26,13 +24,10 @@ export class Marks {
     readonly pool: SessionPool;
     readonly draySchema: string;
     readonly clock: Clock;
-    /** Of the server whose binlog is read now; null while nobody knows. */
-    readonly readServerUuid: () => string | null;
   }) {
     this.#pool = options.pool;
     this.#table = `${quoteIdentifier(options.draySchema)}.mark`;
     this.#clock = options.clock;
-    this.#readServerUuid = options.readServerUuid;
   }
 
   /** A nonce for a mark that is announced to the reader before it is committed (M5). */
@@ -54,13 +49,6 @@ export class Marks {
     const nonce = mark.nonce ?? this.newNonce();
     const whole = { scope: mark.scope, epoch: mark.epoch, nonce, kind: mark.kind };
     await this.#pool.use(async (session) => {
-      const read = this.#readServerUuid();
-      if (read !== null && read !== session.serverUuid) {
-        // M1: behind a moving address this session is not where the reader is. The pool opens another one.
-        session.destroy();
-        const facts = { server: session.server, reads: read, writes: session.serverUuid };
-        throw new DrayError("MYSQL_TRANSIENT", { ...facts, message: "the address leads to another server" });
-      }
       this.#remember(nonce);
       await session.execute(
         `INSERT INTO ${this.#table} (scope, epoch, nonce, kind) VALUES (?, ?, UNHEX(?), ?)`,

@@ -1,10 +1,15 @@
+import { DrayError } from "../../pipeline/errors.ts";
 import { connectMysql, type MysqlAddress, type MysqlSession } from "./client.ts";
 
-/** A few sessions on one server, opened when first needed and again after a loss. Who asks first is served first. */
+/**
+ * A few sessions on one server, opened when first needed and again after a loss. Who asks first is served first. Where
+ * the address leads to another server than the one that is read, `use` throws MYSQL_TRANSIENT (M1, M2).
+ */
 export class SessionPool {
   readonly #address: MysqlAddress;
   readonly #attributes: Readonly<Record<string, string>>;
   readonly #size: number;
+  readonly #readServerUuid: () => string | null;
   readonly #idle: MysqlSession[] = [];
   readonly #waiting: (() => void)[] = [];
   #used = 0;
@@ -14,10 +19,13 @@ export class SessionPool {
     readonly address: MysqlAddress;
     readonly size: number;
     readonly attributes: Readonly<Record<string, string>>;
+    /** Of the server whose binlog is read now; null while nobody knows. */
+    readonly readServerUuid: () => string | null;
   }) {
     this.#address = options.address;
     this.#size = options.size;
     this.#attributes = options.attributes;
+    this.#readServerUuid = options.readServerUuid;
   }
 
   /** One session for the time of `work`; a lost one is not given out again. */
@@ -45,13 +53,26 @@ export class SessionPool {
   #takeIdle(): MysqlSession | undefined {
     for (;;) {
       const session = this.#idle.pop();
-      if (session === undefined || !session.isLost) return session;
+      if (session === undefined) return undefined;
+      if (session.isLost) continue;
+      if (this.#isElsewhere(session)) session.destroy();
+      else return session;
     }
   }
 
-  #open(signal: AbortSignal): Promise<MysqlSession> {
+  async #open(signal: AbortSignal): Promise<MysqlSession> {
     if (this.#closed) throw new Error("the pool is closed");
-    return connectMysql(this.#address, { side: "source", attributes: this.#attributes, signal });
+    const session = await connectMysql(this.#address, { side: "source", attributes: this.#attributes, signal });
+    if (!this.#isElsewhere(session)) return session;
+    session.destroy();
+    const facts = { server: session.server, reads: this.#readServerUuid(), leadsTo: session.serverUuid };
+    throw new DrayError("MYSQL_TRANSIENT", { ...facts, message: "the address leads to another server" });
+  }
+
+  /** Behind a moving address: what is said to it, or read there, has nothing to do with the stream. */
+  #isElsewhere(session: MysqlSession): boolean {
+    const read = this.#readServerUuid();
+    return read !== null && read !== session.serverUuid;
   }
 
   async #slot(signal: AbortSignal): Promise<void> {

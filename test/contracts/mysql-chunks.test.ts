@@ -36,6 +36,7 @@ describeWithMysql("chunks of a MySQL table (W1, W7)", ({ a }) => {
     async (name) => {
       const connector = harness.connector();
       const source = harness.lane("acme");
+      await connector.attach(source, null, 1, NEVER);
       const table = `${harness.schema}.${name}`;
       const spec = harness.tables.find((candidate) => candidate.id === table)?.definition as TableSpec;
       const keyOf = loadTextKey(spec);
@@ -76,6 +77,7 @@ describeWithMysql("chunks of a MySQL table (W1, W7)", ({ a }) => {
     const connector = harness.connector();
     const source = harness.lane("acme");
     const table = `${harness.schema}.plain`;
+    await connector.attach(source, null, 1, NEVER);
     await connector.readRange(source, { table, after: null, upTo: null }, NEVER);
     const upTo = await connector.nextBound(source, table, null, { rows: 100_000, bytes: 16 * 1024 }, NEVER);
     const page = await connector.readRange(source, { table, after: null, upTo }, NEVER);

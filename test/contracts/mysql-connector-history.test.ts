@@ -1,9 +1,11 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import type { MysqlConnector } from "../../connectors/mysql/connector.ts";
+import { integerKey } from "../../connectors/mysql/key-bytes.ts";
 import { type MysqlServer, openServers, type Servers } from "../../docker/servers.ts";
 import type { Position } from "../../pipeline/entry.ts";
 import type { LaneFeed } from "../../pipeline/source.ts";
 import { describeWithOwnServers } from "../setup/shared-servers.ts";
+import { AddressSwitch } from "../whole/world/address-switch.ts";
 import { drain, NEVER, Replay, StreamHarness, stopOf, until } from "./mysql-stream.ts";
 
 const DDL = [
@@ -148,6 +150,39 @@ describeWithOwnServers("the history of a MySQL source (M6, M9)", ["mysql"], () =
       code: "DIVERGED",
       facts: { why: expect.stringContaining("mark"), mark: expect.stringMatching(/^\d+$/) },
     });
+  });
+
+  test("M2, M6: nothing is read at a server that is not the one in the stream, or whose history is unknown", async () => {
+    const { harness: own } = await open();
+    const other = await (servers as Servers).mysql({ name: "other" });
+    const address = await AddressSwitch.to(server);
+    try {
+      const connector = own.connector({ address: { ...own.address, ...address.address } });
+      const source = own.lane("acme");
+      const table = `${own.schema}.orders`;
+      const range = { table, after: null, upTo: null };
+      const reads = [
+        () => connector.nextBound(source, table, null, { rows: 1, bytes: 1_000 }, NEVER),
+        () => connector.readRange(source, range, NEVER),
+        () => connector.readKeys(source, table, [integerKey(1, "signed")], NEVER),
+      ];
+      // Nobody knows this lane yet.
+      for (const read of reads) await expect(read()).rejects.toMatchObject({ code: "MYSQL_TRANSIENT" });
+      const feed = await connector.attach(source, null, 1, NEVER);
+      // As a name does that leads elsewhere from now on, while what is open stays open. The schema is not there.
+      address.leadTo(other, "kept");
+      const elsewhere = { code: "MYSQL_TRANSIENT", facts: { message: expect.stringContaining("another server") } };
+      for (const read of reads) await expect(read()).rejects.toMatchObject(elsewhere);
+      address.leadTo(server, "kept");
+      expect((await connector.readRange(source, range, NEVER)).rows).toBe(0);
+      address.leadTo(other);
+      const { error } = await stopOf(feed);
+      expect(error).toMatchObject({ code: "DIVERGED" });
+      for (const read of reads) await expect(read()).rejects.toBe(error);
+    } finally {
+      address.close();
+      await other.stop();
+    }
   });
 
   test("M1: marks are deleted below what every lane has, and the lane still goes on from there", async () => {

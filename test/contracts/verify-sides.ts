@@ -57,7 +57,9 @@ export class VerifySides {
       clock: systemClock,
     });
     const sink = await target.open(target.lane(VERIFIED_TENANT, LANE));
-    return new VerifySides({ source, target, connector, sink, name });
+    const sides = new VerifySides({ source, target, connector, sink, name });
+    await connector.attach(sides.#lane, null, 1, soon());
+    return sides;
   }
 
   get table(): string {
@@ -67,7 +69,8 @@ export class VerifySides {
   async close(): Promise<void> {
     await this.#connector.close();
     await this.#sink.close();
-    await this.source.run(`DROP SCHEMA ${quoteIdentifier(this.target.schema)}`);
+    for (const schema of [this.target.schema, this.target.dray])
+      await this.source.run(`DROP SCHEMA ${quoteIdentifier(schema)}`);
     await this.source.close();
     await this.target.close();
   }

@@ -77,6 +77,7 @@ describeWithMysql("traps of MySQL as a source", ({ a }) => {
     expect(Number(seen?.["n"])).toBeLessThan(3);
     const table = `${harness.schema}.mixed`;
     const range = { table, pass: 0, after: null, upTo: null, announces: "end" as const };
+    await connector.attach(source, null, 1, NEVER);
     const chunk = (await connector.readRange(source, range, NEVER)).encode(new Set());
     expect(Buffer.from(chunk.body).toString()).toBe("Ann\ticp\tx\nBob\ticp\tx\nCid\ticp\tx\n");
     expect((await connector.countRows(source, NEVER))[table]).toBe(3);

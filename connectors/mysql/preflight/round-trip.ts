@@ -53,7 +53,12 @@ class RoundTrip {
     this.#context = context;
     this.#twins = twins;
     const attributes = { dray_role: "preflight" };
-    this.#pool = new SessionPool({ address: context.addresses.source, size: 1, attributes });
+    this.#pool = new SessionPool({
+      address: context.addresses.source,
+      size: 1,
+      attributes,
+      readServerUuid: () => null,
+    });
     this.#chunks = new Chunks({ pool: this.#pool });
   }
 

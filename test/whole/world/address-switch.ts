@@ -23,10 +23,10 @@ export class AddressSwitch {
     return { host: "127.0.0.1", port: (this.#server.address() as AddressInfo).port };
   }
 
-  /** Null: nobody answers. Links to the server of before are cut. */
-  leadTo(server: Address | null): void {
+  /** Null: nobody answers. Links to the server of before are cut, unless they are kept as a name's are. */
+  leadTo(server: Address | null, links: "cut" | "kept" = "cut"): void {
     this.#to = server;
-    for (const link of this.#links) link.destroy();
+    if (links === "cut") for (const link of this.#links) link.destroy();
   }
 
   close(): void {
