@@ -174,6 +174,7 @@ export class ApplyHalf {
       try {
         await Promise.race([applying, trimming]);
       } catch (error) {
+        life.abort(error);
         // Nobody finds this part any more while the source is read again.
         if (!isLostBody(error)) throw error;
         this.#lose(error, laneSink);

@@ -203,9 +203,12 @@ export class CaptureHalf {
     ready(capture);
     try {
       await Promise.race(tasks);
+    } catch (error) {
+      // Whoever waits for a mark, or for rows to be compared, learns what ended it, and whether to try again.
+      stop.abort(error);
+      throw error;
     } finally {
       this.#coverage = capture.coverage;
-      stop.abort(new Error("capture ended"));
       await Promise.allSettled(tasks);
     }
   }

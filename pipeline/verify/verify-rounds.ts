@@ -108,8 +108,10 @@ export class VerifyRounds {
     workers.push(this.#workKeys(capture, both));
     try {
       return await Promise.race(workers);
+    } catch (error) {
+      stop.abort(error);
+      throw error;
     } finally {
-      stop.abort(new Error("verifying ended"));
       await Promise.allSettled(workers);
       this.#inWork.clear();
     }

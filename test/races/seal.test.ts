@@ -204,6 +204,7 @@ describe("S2, and a capture that ends", () => {
   let log: SqliteLog;
   let stream: HandStream;
   let half: CaptureHalf;
+  let rider = Promise.withResolvers<never>();
   const signal = AbortSignal.timeout(60_000);
   const lost = new DrayError("MYSQL_UNREACHABLE", {});
 
@@ -212,6 +213,8 @@ describe("S2, and a capture that ends", () => {
     const chunkStore = new DirectoryChunkStore({ folder: join(folder, "chunks"), clock: systemClock });
     log = new SqliteLog({ folder, chunkStore, clock: systemClock });
     stream = new HandStream();
+    rider = Promise.withResolvers<never>();
+    rider.promise.catch(() => {}); // nobody may come to ride
     let epoch = 0;
     half = new CaptureHalf({
       source: { lane: newLane(), move: "m", tenant: "7", tables: [table] },
@@ -233,7 +236,7 @@ describe("S2, and a capture that ends", () => {
       firstPass: 0,
       leadsBack: false,
       begins: null,
-      verify: { run: () => Promise.reject(new Error("nothing rides on it")) },
+      verify: { run: () => rider.promise },
       onOpened: () => {},
       onMark: () => {},
       onChunk: () => {},
@@ -266,6 +269,15 @@ describe("S2, and a capture that ends", () => {
     await expect(sealing).rejects.toBe(lost);
     await expect.poll(() => half.capture?.state().epoch ?? 0, PATIENT).toBeGreaterThan(first.state().epoch);
     expect((await sealed()).header.epoch).toBeGreaterThan(first.state().epoch);
+  });
+
+  test("C: where what rides on it ends it, whoever waits for a mark learns why, and may try again", async () => {
+    await half.wait(signal);
+    half.carry();
+    const sealing = half.seal(signal);
+    await expect.poll(() => stream.committed.length, PATIENT).toBeGreaterThan(0);
+    rider.reject(lost);
+    await expect(sealing).rejects.toBe(lost);
   });
 
   test("C: one that ends with a final error while it seals ends the sealing with it", async () => {
