@@ -1,4 +1,7 @@
 import { defineConfig } from "vitest/config";
+import { keepFoldersInMemory } from "./test/setup/memory-folder.ts";
+
+keepFoldersInMemory();
 
 export default defineConfig({
   test: {

@@ -239,7 +239,9 @@ const changeTenant: Operation = async (tx, effects) => {
   const row = pickRow(tx, effects, table);
   if (row === null) return;
   const stamp = tx.nextStamp();
-  await run(tx, `UPDATE {s}.${quoted(table)} SET tenant_id = ?, stamp = ? WHERE ${where(table)}`, [
+  // Under its old name it would be in the way of the one who gave it, where that one takes the name again elsewhere (C9).
+  const renamed = table === "handles" ? ", name = CONCAT('given-', stamp)" : "";
+  await run(tx, `UPDATE {s}.${quoted(table)} SET tenant_id = ?, stamp = ?${renamed} WHERE ${where(table)}`, [
     tx.other,
     stamp,
     ...keyValues(row),
