@@ -1,5 +1,6 @@
 import { type Coverage, tableIsComplete } from "../pipeline/coverage.ts";
 import { type DrayError, type ErrorCode, isDrayError, PROBLEMS } from "../pipeline/errors.ts";
+import type { Side } from "./direction.ts";
 import { finishStatus } from "./finish-note.ts";
 import type { LaneState } from "./lane/lane-runtime.ts";
 import type { Move } from "./move.ts";
@@ -31,7 +32,10 @@ export async function moveStatus(move: Move, pace: Pace): Promise<MoveStatus> {
     verification: verificationWords(move),
     accepted: move.details.accepted,
     rollback: rollbackWords(move),
-    next: nextCommands(name, move.phase, [problem?.code ?? "", ...alarms.map(({ code }) => code)]),
+    next: nextCommands(name, move.phase, {
+      codes: [problem?.code ?? "", ...alarms.map(({ code }) => code)],
+      lives: move.details.lives.side,
+    }),
   };
 }
 
@@ -91,8 +95,15 @@ function withRemedy(problem: { readonly code: string; readonly message: string; 
   return { code, message: problem.message, facts: { ...problem.facts }, remedy: PROBLEMS[code]?.remedy ?? "" };
 }
 
+type Situation = {
+  /** Of the problem and the open alarms. */
+  readonly codes: readonly string[];
+  /** Where the tenant lives by the last outcome: only that side can be resolved to. */
+  readonly lives: Side;
+};
+
 /** What makes sense now, most useful first (K4). */
-export function nextCommands(name: string, phase: Phase, codes: readonly string[]): readonly string[] {
+function nextCommands(name: string, phase: Phase, { codes, lives }: Situation): readonly string[] {
   const status = `dray status ${name} --watch`;
   switch (phase) {
     case "planned":
@@ -125,7 +136,8 @@ export function nextCommands(name: string, phase: Phase, codes: readonly string[
     case "paused":
       return [`dray resume ${name}`, `dray abort ${name}`];
     case "failed":
-      if (codes.includes("ROUTE_AMBIGUOUS")) return [`dray retry ${name}`, `dray resolve ${name} --owner to`, status];
+      if (codes.includes("ROUTE_AMBIGUOUS"))
+        return [`dray retry ${name}`, `dray resolve ${name} --owner ${lives}`, status];
       return [`dray retry ${name}`, `dray recopy ${name}`, `dray log ${name}`, `dray abort ${name}`];
     case "aborting":
       return [status];

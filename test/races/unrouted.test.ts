@@ -103,6 +103,9 @@ describeWithMysql("C1, C2: an attempt that is committed and not routed", ({ a, b
     await clash("a", "b");
     await expectOnlyRouting();
     await expect(driver.act("abort")).rejects.toMatchObject({ code: "ROUTING_OPEN" });
+    // What is suggested is possible: the tenant lives where it came from.
+    expect((await driver.status()).next).toContain("dray resolve it --owner from");
+    await expect(driver.resolve("to")).rejects.toMatchObject({ code: "ALREADY_COMMITTED" });
     world.proxy.decide = () => PASS;
     await driver.act("retry");
     expect(await world.homeOf(TENANT)).toEqual({ home: "a", mayWrite: true });
