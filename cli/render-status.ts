@@ -37,7 +37,8 @@ export function actionResult({ done, status }: ActionResult): CommandResult {
 }
 
 function laneLines(lane: LaneStatus): string[] {
-  const behind = lane.tailSeq === null || lane.watermark === null ? null : lane.tailSeq - lane.watermark;
+  // The tail is known by its newest mark, and the target may be beyond that.
+  const behind = lane.tailSeq === null || lane.watermark === null ? null : Math.max(0, lane.tailSeq - lane.watermark);
   const parts = [
     `capture ${lane.capture}`,
     `apply ${lane.apply}`,
@@ -104,7 +105,10 @@ function bytes(value: number): string {
 }
 
 export function duration(seconds: number): string {
-  if (seconds < 60) return `${Math.round(seconds)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  // Rounded before it is split: nobody is told 59 min 60 s.
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(whole / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { moveLine, statusLines } from "../../cli/render-status.ts";
+import { duration, moveLine, statusLines } from "../../cli/render-status.ts";
 import type { LaneStatus, MoveStatus, TableStatus } from "../../cutover/move-service.ts";
 
 const blank: MoveStatus = {
@@ -21,8 +21,8 @@ const blank: MoveStatus = {
   next: [],
 };
 
-function shown(table: Omit<TableStatus, "table">): string | undefined {
-  const lane: LaneStatus = {
+function laneWith(changed: Partial<LaneStatus>): LaneStatus {
+  return {
     lane: "shop-acme.db.1.forward",
     store: "db",
     role: "active",
@@ -33,7 +33,7 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
     watermark: null,
     lagSeconds: null,
     headroomSeconds: null,
-    tables: [{ table: "shop.users", ...table }],
+    tables: [],
     rowsPerSecond: 0,
     bytesPerSecond: 0,
     etaSeconds: null,
@@ -43,7 +43,12 @@ function shown(table: Omit<TableStatus, "table">): string | undefined {
       ...{ moreDiffer: false, passUnderWay: true, tables: [] },
     },
     problem: null,
+    ...changed,
   };
+}
+
+function shown(table: Omit<TableStatus, "table">): string | undefined {
+  const lane = laneWith({ tables: [{ table: "shop.users", ...table }] });
   return statusLines({ ...blank, lanes: [lane] })
     .find((line) => line.includes("shop.users"))
     ?.trim();
@@ -57,6 +62,23 @@ test("K4: an estimate of rows is shown until more than it were copied", () => {
   expect(copying(2500, 2000)).toBe(`${bar(20)} shop.users: copying, 2,500 rows`);
   expect(copying(2500, null)).toBe(`${bar(0)} shop.users: copying, 2,500 rows`);
   expect(shown({ state: "copied", rowsCopied: 5, rowsEstimated: 9 })).toBe(`${bar(20)} shop.users: copied, 5 rows`);
+});
+
+test("K4: a target beyond the newest mark is not behind by less than nothing", () => {
+  const [line] = statusLines({ ...blank, lanes: [laneWith({ tailSeq: 90, watermark: 98 })] }).filter((each) =>
+    each.includes("behind"),
+  );
+  expect(line).toContain(" 0 entries behind");
+});
+
+test.each([
+  [59.4, "59 s"],
+  [59.6, "1 min 0 s"],
+  [3_599.7, "1 h 0 min"],
+  [2_591_996.8, "720 h 0 min"],
+  [5_400, "1 h 30 min"],
+])("K4: %d seconds are told as people tell time", (seconds, words) => {
+  expect(duration(seconds)).toBe(words);
 });
 
 test("C1: an attempt that was decided in the target says so", () => {
