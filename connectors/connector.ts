@@ -15,7 +15,7 @@ export type {
 /** Reads a source. One per source server, however many moves it serves. */
 export interface Connector extends StreamSource {
   readonly kind: string;
-  /** The tenant's rows per table, one statement each, for the gate's count between two marks. */
+  /** The tenant's rows per table, one statement each, for the gate's count between two marks; read as a range is. */
   countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;
   /** The server's own guess of the tenant's rows per table; cheap, for progress only. */
   estimateRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>>;

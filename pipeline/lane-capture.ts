@@ -118,7 +118,7 @@ export class LaneCapture {
   }
 
   /** Until aborted, or until an error ends this epoch. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(signal: AbortSignal): Promise<never> {
     try {
       for (;;) {
         const events = await this.#feed.next(signal);

@@ -133,6 +133,7 @@ export class MysqlConnector implements Connector {
   }
 
   async countRows(source: LaneSource, signal: AbortSignal): Promise<Readonly<Record<string, number>>> {
+    await this.#hub.connected(source.lane, signal);
     return await this.#chunks.countRows(source, signal);
   }
 

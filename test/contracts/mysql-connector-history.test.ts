@@ -165,6 +165,7 @@ describeWithOwnServers("the history of a MySQL source (M6, M9)", ["mysql"], () =
         () => connector.nextBound(source, table, null, { rows: 1, bytes: 1_000 }, NEVER),
         () => connector.readRange(source, range, NEVER),
         () => connector.readKeys(source, table, [integerKey(1, "signed")], NEVER),
+        () => connector.countRows(source, NEVER),
       ];
       // Nobody knows this lane yet.
       for (const read of reads) await expect(read()).rejects.toMatchObject({ code: "MYSQL_TRANSIENT" });

@@ -204,7 +204,7 @@ describe("S2, and a capture that ends", () => {
   let log: SqliteLog;
   let stream: HandStream;
   let half: CaptureHalf;
-  let rider = Promise.withResolvers<never>();
+  let rider: PromiseWithResolvers<never>;
   const signal = AbortSignal.timeout(60_000);
   const lost = new DrayError("MYSQL_UNREACHABLE", {});
 
