@@ -48,7 +48,10 @@ function settings(listeners: string, advertised: string, controller: string): Re
   };
 }
 
-type ProcessOptions = { readonly jars: KafkaJars; readonly guard: Guard; readonly log: Log };
+/** `clusterId`: 16 bytes in base64url. It may begin with a "-", as one in 64 does. */
+export type KafkaOptions = { readonly clusterId?: string };
+
+type ProcessOptions = { readonly jars: KafkaJars; readonly guard: Guard; readonly log: Log } & KafkaOptions;
 
 export function startKafkaProcess(options: ProcessOptions): Promise<KafkaServer> {
   // Kafka's jars come without a logger: that it ended at once is all one gets to know.
@@ -58,7 +61,7 @@ export function startKafkaProcess(options: ProcessOptions): Promise<KafkaServer>
   );
 }
 
-async function startOnce({ jars, guard, log }: ProcessOptions): Promise<KafkaServer> {
+async function startOnce({ jars, guard, log, clusterId }: ProcessOptions): Promise<KafkaServer> {
   const folder = join(guard.folder, `kafka-${randomInt(2 ** 32).toString(36)}`);
   mkdirSync(folder);
   const [port, controllerPort] = [await freePort(), await freePort()];
@@ -76,10 +79,11 @@ async function startOnce({ jars, guard, log }: ProcessOptions): Promise<KafkaSer
       .join(""),
   );
   const java = ["-Xmx512m", "-XX:+UseSerialGC", "-cp", jars.classPath];
-  const id = randomBytes(16).toString("base64url");
+  const id = clusterId ?? randomBytes(16).toString("base64url");
   const formatted = await runCommand({
     command: jars.java,
-    args: [...java, "kafka.tools.StorageTool", "format", "-t", id, "-c", file],
+    // With "=", as its parser would take an id that begins with "-" for the next option.
+    args: [...java, "kafka.tools.StorageTool", "format", `--cluster-id=${id}`, "-c", file],
   });
   if (formatted.code !== 0) throw new Error(`Kafka's storage cannot be formatted: ${lastLines(formatted.output, 3)}`);
   const runner = new ServerProcess({
@@ -95,11 +99,9 @@ async function startOnce({ jars, guard, log }: ProcessOptions): Promise<KafkaSer
   return running([broker], jars.version, runner);
 }
 
-export async function startKafkaContainer(options: {
-  readonly engine: string;
-  readonly guard: Guard;
-  readonly log: Log;
-}): Promise<KafkaServer> {
+export async function startKafkaContainer(
+  options: { readonly engine: string; readonly guard: Guard; readonly log: Log } & KafkaOptions,
+): Promise<KafkaServer> {
   const port = await freePort();
   const broker = `127.0.0.1:${port}`;
   const all = settings("PLAINTEXT://:9092,CONTROLLER://:9093", `PLAINTEXT://${broker}`, "localhost:9093");
@@ -109,9 +111,12 @@ export async function startKafkaContainer(options: {
     name: "kafka",
     image: KAFKA_IMAGE,
     port: { inside: 9092, outside: port },
-    environment: Object.fromEntries(
-      Object.entries(all).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll(".", "_")}`, value]),
-    ),
+    environment: {
+      ...Object.fromEntries(
+        Object.entries(all).map(([name, value]) => [`KAFKA_${name.toUpperCase().replaceAll(".", "_")}`, value]),
+      ),
+      ...(options.clusterId === undefined ? {} : { CLUSTER_ID: options.clusterId }),
+    },
     args: [],
     answers: () => kafkaAnswers([broker]),
     // The image may have to be pulled first.

@@ -2,7 +2,13 @@ import type { Log } from "./cache.ts";
 import { containerEngine } from "./container.ts";
 import { Guard } from "./guard.ts";
 import { type KafkaJars, kafkaFromPackages, kafkaOnPath } from "./kafka-jars.ts";
-import { givenKafka, type KafkaServer, startKafkaContainer, startKafkaProcess } from "./kafka-server.ts";
+import {
+  givenKafka,
+  type KafkaOptions,
+  type KafkaServer,
+  startKafkaContainer,
+  startKafkaProcess,
+} from "./kafka-server.ts";
 import { type MysqlBinaries, mysqlFromPackages, mysqlOnPath, type Program } from "./mysql-binaries.ts";
 import { startMysqlContainer } from "./mysql-container.ts";
 import { givenMysql, type MysqlOptions, type MysqlServer, startMysqlProcess } from "./mysql-server.ts";
@@ -19,7 +25,7 @@ export { ServerUnavailable } from "./server-unavailable.ts";
 export interface Servers extends AsyncDisposable {
   mysql(options: MysqlOptions): Promise<MysqlServer>;
   /** A broker of its own at each call, but for one given by DRAY_TEST_KAFKA_BROKERS. */
-  kafka(): Promise<KafkaServer>;
+  kafka(options?: KafkaOptions): Promise<KafkaServer>;
   /** Has everything at hand that `mysql` or `kafka` starts from, downloaded if need be; starts nothing. */
   prepare(kind: "mysql" | "kafka"): Promise<void>;
   /**
@@ -64,15 +70,15 @@ class LocalServers implements Servers {
     return started;
   }
 
-  async kafka(): Promise<KafkaServer> {
+  async kafka(options: KafkaOptions = {}): Promise<KafkaServer> {
     const given = process.env["DRAY_TEST_KAFKA_BROKERS"];
     if (given !== undefined && given !== "") return await givenKafka(given);
     const guard = this.#openGuard();
     const jars = await this.#kafkaJars();
     const started =
       jars === null
-        ? await startKafkaContainer({ engine: await this.#needEngine(), guard, log: this.#log })
-        : await startKafkaProcess({ jars, guard, log: this.#log });
+        ? await startKafkaContainer({ ...options, engine: await this.#needEngine(), guard, log: this.#log })
+        : await startKafkaProcess({ ...options, jars, guard, log: this.#log });
     this.#stops.push(() => started.stop("kill"));
     return started;
   }

@@ -249,9 +249,9 @@ describeWithOwnServers("MySQL servers of our own", ["mysql"], () => {
 });
 
 describeWithOwnServers("a broker of our own", ["kafka"], () => {
-  test("comes back after a stop and after a kill", async () => {
+  test("starts with an id that reads like an option; comes back after a stop and after a kill", async () => {
     await using servers = await openServers();
-    const kafka = await servers.kafka();
+    const kafka = await servers.kafka({ clusterId: "-AAAAAAAAAAAAAAAAAAAAA" });
     for (const how of ["graceful", "kill"] as const) {
       await kafka.stop(how);
       expect(kafka.pid).toBeNull();
