@@ -11,7 +11,8 @@ import { type BodyNeed, EntryFeed, type ReadyEntry } from "./entry-feed.ts";
 import { InFlight } from "./in-flight.ts";
 import { LookAhead } from "./look-ahead.ts";
 import { PassedOver } from "./passed-over.ts";
-import type { Progress, ReadView } from "./sink.ts";
+import type { Progress } from "./sink.ts";
+import { ViewOpening } from "./view-opening.ts";
 import { WaitReasons } from "./wait-reasons.ts";
 import { Wakeup } from "./wakeup.ts";
 import { Watermark } from "./watermark.ts";
@@ -38,6 +39,7 @@ export class Applier {
   readonly #watermark: Watermark;
   readonly #lookAhead: LookAhead;
   readonly #passedOver = new PassedOver();
+  readonly #views: ViewOpening;
   /** What an applier before this one passed over is not known, and is brought by the log up to here. */
   #passedUnknownTo = 0;
   #feed: EntryFeed | null = null;
@@ -56,6 +58,15 @@ export class Applier {
     const peek = (index: number) => this.#feed?.peek(index);
     const isSkipped = (seq: number) => this.#done.isSkipped(seq);
     this.#lookAhead = new LookAhead({ log, lane, chunkStore, peek, isSkipped });
+    this.#views = new ViewOpening({
+      ...{ inFlight: this.#inFlight, passedOver: this.#passedOver, probe },
+      open: (signal) => this.#untilDone("verify", () => sink.openReadView(signal), signal),
+      isEmptied: (table) => this.#beginsEmpty.has(table),
+      onEnd: (failure) => {
+        this.#failure ??= failure;
+        this.#moved.notify();
+      },
+    });
     const reasons = this.#reasons;
     this.#watermark = new Watermark({ sink, clock, probe, reasons, onApplied: (header) => onApplied?.(header) });
   }
@@ -100,7 +111,7 @@ export class Applier {
       watermark: this.watermark,
       appliedSeq: this.#watermark.appliedSeq,
       headSeqSeen: this.#feed?.headSeq ?? 0,
-      inFlight: this.#inFlight.count,
+      inFlight: this.#inFlight.writes,
       reason: this.#reasons.first ?? (this.#paused === null ? null : `paused: ${this.#paused}`),
       applied: this.#counters.counts(),
     };
@@ -189,42 +200,39 @@ export class Applier {
       if (again !== null && (await this.#isInTheWay(again, signal))) this.#beginsEmpty.add(again);
       // Nothing may come between this look and the taking: a unit that waits adds to it at any time.
       const emptied = again !== null && this.#beginsEmpty.delete(again) ? again : null;
-      if (emptied !== null) await this.#drainAndClear(emptied, signal);
+      if (emptied !== null) {
+        await this.#drainAndClear(emptied, signal);
+        // A unit that waited meanwhile may have emptied it once more.
+        this.#beginsEmpty.delete(emptied);
+      }
       this.#take(feed, [head])();
       // Durable before anything later: cleared again after a restart, it would take rows that later seqs brought.
       if (emptied !== null) await this.#watermark.whenDurable(seq, signal);
       return true;
     }
     if (detail.kind === "verify") {
-      await this.#compare(head, signal);
+      this.#compare(head, signal);
       return true;
     }
     if (detail.kind !== "changes" && detail.kind !== "chunk") {
       throw new DrayError("ENTRY_KIND_NOT_YET", { lane, seq, kind: detail.kind });
     }
-    if (this.#inFlight.count >= this.#options.sink.sessions) return false;
+    if (this.#inFlight.writes >= this.#options.sink.sessions) return false;
     const batch = detail.kind === "chunk" ? this.#chunkBatch(head) : this.#changesBatch(feed);
     if (!batch || batch.entries.length === 0) return false;
     void this.#apply(batch, this.#take(feed, batch.entries), cut);
     return true;
   }
 
-  /** V1: the target's read view opens when all before the entry is applied, and nothing behind it. */
-  async #compare(head: ReadyEntry, signal: AbortSignal): Promise<void> {
-    const { follower, sink, probe } = this.#options;
-    const feed = this.#feed as EntryFeed;
+  /** V1: nothing waits for it but what would write what it reads. */
+  #compare(head: ReadyEntry, signal: AbortSignal): void {
+    const { follower } = this.#options;
     const { seq } = head.header;
     // Of an earlier applier: what the target has above its watermark would already be seen, what was passed over not yet.
     const isKnown = seq > this.#done.end && seq > this.#passedUnknownTo;
     const isWanted = follower !== undefined && isKnown && follower.wants(head.header);
-    let view: ReadView | null = null;
-    if (isWanted) {
-      await this.#settle(signal);
-      view = await this.#untilDone("verify", () => sink.openReadView(signal), signal);
-      await probe("verify.after-view", { seq });
-    }
-    this.#take(feed, [head])();
-    follower?.compare(head, view, (table) => this.#passedOver.of(table, head.header.coverage));
+    this.#take(this.#feed as EntryFeed, [head])();
+    follower?.compare(head, isWanted ? this.#views.open(head, signal) : null);
   }
 
   #take(feed: EntryFeed, entries: readonly ReadyEntry[]): () => void {
@@ -280,7 +288,7 @@ export class Applier {
     } finally {
       this.#reasons.clear(name);
       this.#inFlight.remove(batch.footprint);
-      if (this.#inFlight.count === 0) this.#lookAhead.clear();
+      if (this.#inFlight.writes === 0) this.#lookAhead.clear();
       this.#moved.notify();
     }
   }

@@ -1,11 +1,15 @@
 import type { KeyRange } from "../pipeline/coverage.ts";
+import { waitFor } from "../pipeline/wait.ts";
 import type { ReadyEntry } from "./entry-feed.ts";
+
+/** Null: what is read is of no pass. */
+type TouchedRange = Pick<KeyRange, "table" | "after" | "upTo"> & { readonly pass: number | null };
 
 /** What a transaction under way touches. */
 export type Footprint = {
-  /** Per table, the keys of its changes. */
+  /** Per table, the keys of its changes, or those that are compared. */
   readonly keys: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly range: KeyRange | null;
+  readonly range: TouchedRange | null;
 };
 
 export type TableRules = {
@@ -18,11 +22,14 @@ type Span = { readonly after: string | null; readonly upTo: string | null };
 /**
  * Which entries may go beside those under way (A2, A4): they share no key, and where a table's changes may not overtake
  * each other, no table. Chunks of one pass are disjoint; a change and a chunk of one table go together only where the
- * keys' order proves that the change lies outside the range.
+ * keys' order proves that the change lies outside the range. What is compared (V1) is held by the same rules until its
+ * read view stands: it sees every earlier write of what it reads, and no later one.
  */
 export class InFlight {
   readonly #rules: TableRules;
+  /** Writes, and what is about to be read. */
   readonly #footprints = new Set<Footprint>();
+  readonly #writes = new Map<Footprint, PromiseWithResolvers<void>>();
 
   constructor(rules: TableRules) {
     this.#rules = rules;
@@ -32,12 +39,26 @@ export class InFlight {
     return this.#footprints.size;
   }
 
+  get writes(): number {
+    return this.#writes.size;
+  }
+
   add(footprint: Footprint): void {
     this.#footprints.add(footprint);
+    this.#writes.set(footprint, Promise.withResolvers());
+  }
+
+  /** No later write of what is read is admitted until it is removed; resolves once every earlier one has ended. */
+  async addRead(footprint: Footprint, signal: AbortSignal): Promise<void> {
+    this.#footprints.add(footprint);
+    const earlier = [...this.#writes].filter(([write]) => this.#isMet(write, footprint));
+    for (const [, ended] of earlier) await waitFor(ended, signal);
   }
 
   remove(footprint: Footprint): void {
     this.#footprints.delete(footprint);
+    this.#writes.get(footprint)?.resolve();
+    this.#writes.delete(footprint);
   }
 
   admitsChanges(entry: ReadyEntry): boolean {
@@ -55,22 +76,35 @@ export class InFlight {
   }
 
   admitsChunk(range: KeyRange): boolean {
-    for (const footprint of this.#footprints) {
-      if (footprint.range?.table === range.table && this.#overlap(footprint.range, range)) return false;
-      const keys = footprint.keys.get(range.table);
-      if (!keys) continue;
-      for (const key of keys) if (this.#meets(range, key)) return false;
-    }
+    for (const footprint of this.#footprints) if (this.#meetsRange(footprint, range)) return false;
     return true;
   }
 
-  #meets(range: KeyRange, key: string): boolean {
+  #isMet(write: Footprint, read: Footprint): boolean {
+    if (read.range !== null) return this.#meetsRange(write, read.range);
+    for (const [table, keys] of read.keys) {
+      const written = write.keys.get(table);
+      if (written && !this.#rules.mayOvertake(table)) return true;
+      for (const key of keys) {
+        if (written?.has(key) || (write.range?.table === table && this.#meets(write.range, key))) return true;
+      }
+    }
+    return false;
+  }
+
+  #meetsRange(footprint: Footprint, range: TouchedRange): boolean {
+    if (footprint.range?.table === range.table && this.#overlap(footprint.range, range)) return true;
+    for (const key of footprint.keys.get(range.table) ?? []) if (this.#meets(range, key)) return true;
+    return false;
+  }
+
+  #meets(range: TouchedRange, key: string): boolean {
     if (this.#rules.hasOtherUnique(range.table)) return true;
     const span = spanOf(range);
     return span === null || ((span.after === null || key > span.after) && (span.upTo === null || key <= span.upTo));
   }
 
-  #overlap(a: KeyRange, b: KeyRange): boolean {
+  #overlap(a: TouchedRange, b: TouchedRange): boolean {
     if (this.#rules.hasOtherUnique(a.table)) return true;
     const one = spanOf(a);
     const two = spanOf(b);
@@ -80,10 +114,10 @@ export class InFlight {
   }
 }
 
-const spans = new WeakMap<KeyRange, { readonly span: Span | null }>();
+const spans = new WeakMap<TouchedRange, { readonly span: Span | null }>();
 
 /** The range in KeyBytes as text, whose order is the keys' order; null where the table's keys have none. */
-function spanOf(range: KeyRange): Span | null {
+function spanOf(range: TouchedRange): Span | null {
   const known = spans.get(range);
   if (known) return known.span;
   const ordered = range.after?.key !== null && range.upTo?.key !== null;
@@ -100,6 +134,6 @@ function endsBefore(a: Span, b: Span): boolean {
   return a.upTo !== null && b.after !== null && a.upTo <= b.after;
 }
 
-function sameStart(a: KeyRange, b: KeyRange): boolean {
+function sameStart(a: TouchedRange, b: TouchedRange): boolean {
   return JSON.stringify(a.after?.values ?? null) === JSON.stringify(b.after?.values ?? null);
 }

@@ -98,7 +98,7 @@ export interface LaneSink {
   advance(anchor: LogAnchor, signal: AbortSignal): Promise<void>;
   /** W4, a table that is copied again: removes the tenant's rows of it, guarded, in batches. */
   clearTable(table: string, signal: AbortSignal): Promise<{ readonly rows: number }>;
-  /** Opened at a barrier (nothing is being applied); counting runs beside the stream. */
+  /** Opened while nothing of what will be read in it is being applied; the reading runs beside the stream. */
   openReadView(signal: AbortSignal): Promise<ReadView>;
   /** C5: no applier of this lane may ever write again. */
   closeForGood(signal: AbortSignal): Promise<void>;

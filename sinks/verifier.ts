@@ -9,8 +9,7 @@ import type { VerifiedState } from "../pipeline/verify/verified-state.ts";
 import { decodeKeysBody, decodeRangeBody } from "../pipeline/verify/verify-body.ts";
 import { waitFor } from "../pipeline/wait.ts";
 import type { ReadyEntry } from "./entry-feed.ts";
-import type { EntryFollower } from "./follower.ts";
-import type { ReadView } from "./sink.ts";
+import type { EntryFollower, OpenedView } from "./follower.ts";
 
 /** compared: what was found stands in the state. passed: nothing was compared, and the work is to be done again. */
 export type VerifyOutcome = "compared" | "passed";
@@ -35,8 +34,6 @@ type Work = {
   readonly seq: number;
   readonly scope: VerifyScope;
   readonly body: Uint8Array;
-  readonly view: ReadView;
-  readonly passedOver: ReadonlySet<string>;
 };
 
 /** One for a range, one for the next or for single keys: what is compared must not keep the stream from a session. */
@@ -77,17 +74,16 @@ export class Verifier implements EntryFollower {
     return true;
   }
 
-  compare(entry: ReadyEntry, view: ReadView | null, passedOver: (table: string) => ReadonlySet<string>): void {
+  compare(entry: ReadyEntry, opening: Promise<OpenedView | null> | null): void {
     const { seq, detail } = entry.header;
     if (detail.kind !== "verify") return;
-    if (view === null || entry.verify === null) {
-      view?.close().catch(() => {});
+    if (opening === null || entry.verify === null) {
+      opening?.then((opened) => opened?.view.close()).catch(() => {});
       this.#settle(seq, "passed");
       return;
     }
     const { scope } = detail;
-    const work = { seq, scope, body: entry.verify, view, passedOver: passedOver(scope.table) };
-    const running = this.#compare(work);
+    const running = this.#compare({ seq, scope, body: entry.verify }, opening);
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
   }
@@ -127,41 +123,46 @@ export class Verifier implements EntryFollower {
     this.#life = new AbortController();
   }
 
-  async #compare(work: Work): Promise<void> {
-    const { seq, scope, view } = work;
+  async #compare(work: Work, opening: Promise<OpenedView | null>): Promise<void> {
+    const { seq, scope } = work;
     const { probe, onCompared } = this.#options;
     const { signal } = this.#life;
     let outcome: VerifyOutcome = "passed";
-    let rows = 0;
+    let rows: number | null = 0;
     let reason: string | null = null;
     try {
       rows =
         scope.form === "range"
-          ? await this.#compareRange({ ...work, scope }, signal)
-          : await this.#compareKeys(work, signal);
-      outcome = "compared";
+          ? await this.#compareRange({ ...work, scope }, opening, signal)
+          : await this.#compareKeys(work, opening, signal);
+      if (rows !== null) outcome = "compared";
     } catch (error) {
       reason = isDrayError(error) ? reasonOf(error) : `comparing failed: ${reasonOf(error)}`;
     }
     this.#asked.delete(seq);
-    await view.close().catch(() => {});
+    await opening.then((opened) => opened?.view.close()).catch(() => {});
     await probe("verify.after-compare", { seq });
     this.#settle(seq, outcome);
-    onCompared({ table: scope.table, rows, reason });
+    onCompared({ table: scope.table, rows: rows ?? 0, reason });
   }
 
+  /** The rows that were compared; null where there is no view to compare in. */
   async #compareRange(
-    { seq, scope, body, view, passedOver }: Work & { readonly scope: { readonly form: "range" } },
+    { seq, scope, body }: Work & { readonly scope: { readonly form: "range" } },
+    opening: Promise<OpenedView | null>,
     signal: AbortSignal,
-  ): Promise<number> {
+  ): Promise<number | null> {
     const table = this.#options.state.table(scope.table);
     const { leftOut, digestKey, digests } = decodeRangeBody(body);
     const asked = this.#asked.get(seq) ?? -1;
     const left = leftOut.map(keyText);
+    // Before anything behind the entry is taken: what changes from here on is dirty.
     table.began(scope, seq, left);
-    const target = await view.digestRange(scope, digestKey, signal);
+    const opened = await opening;
+    if (opened === null) return null;
+    const target = await opened.view.digestRange(scope, digestKey, signal);
     // Those that were passed over become dirty by the very change that brings them.
-    const out = new Set([...left, ...passedOver]);
+    const out = new Set([...left, ...opened.passedOver]);
     const found = compareRange(digests, target, out);
     const digest = { source: digests.xor(out), target: target.xor(out) };
     function* keys() {
@@ -174,9 +175,16 @@ export class Verifier implements EntryFollower {
     return digests.rows;
   }
 
-  async #compareKeys({ seq, scope, body, view, passedOver }: Work, signal: AbortSignal): Promise<number> {
+  async #compareKeys(
+    { seq, scope, body }: Work,
+    opening: Promise<OpenedView | null>,
+    signal: AbortSignal,
+  ): Promise<number | null> {
     const { state, columnsOf, clock, onKeysRead } = this.#options;
     const id = scope.table;
+    const opened = await opening;
+    if (opened === null) return null;
+    const { view, passedOver } = opened;
     const rows = decodeKeysBody(body).rows.filter(({ key }) => !passedOver.has(keyText(key)));
     const beganMs = clock.monotonicMs();
     const target = await view.readKeys(

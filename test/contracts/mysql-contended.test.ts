@@ -97,7 +97,7 @@ describeWithMysql("A8: two lanes of one installation meet in a MySQL target", ({
     const verify = encodeKeysBody({ leftOut: [], rows: [{ key: change.key, row: change.row }] });
     const compareAt = async (seq: number, passedOver: ReadonlySet<string>) => {
       const entry = { header: { ...header, seq }, verify } as unknown as ReadyEntry;
-      verifier.compare(entry, await one.openReadView(soon()), () => passedOver);
+      verifier.compare(entry, Promise.resolve({ view: await one.openReadView(soon()), passedOver }));
       expect(await verifier.outcome(seq, soon())).toBe("compared");
       return state.table(scope.table).differences.length;
     };

@@ -10,7 +10,8 @@ import { DrayError } from "../../pipeline/errors.ts";
 import type { LogWriter } from "../../pipeline/log/log.ts";
 import { SqliteLog } from "../../pipeline/log/sqlite-log.ts";
 import { noProbe } from "../../pipeline/probe.ts";
-import { RowDigests } from "../../pipeline/verify/row-digests.ts";
+import { DIGEST_KEY_BYTES, RowDigests } from "../../pipeline/verify/row-digests.ts";
+import { encodeKeysBody, encodeRangeBody } from "../../pipeline/verify/verify-body.ts";
 import { Applier } from "../../sinks/applier.ts";
 import type { ApplierOptions } from "../../sinks/applier-options.ts";
 import type { AppliedRange, ChangeBatch, ChunkUnit, LaneSink, Progress, ReadView } from "../../sinks/sink.ts";
@@ -60,6 +61,18 @@ export function rangeEntry(at: KeyRange): EntryDraft {
 /** The same with the coverage that holds behind it: `table` in this pass, announced or not. */
 export function inPass(entry: EntryDraft, table: string, pass: number, announced: "end" | null = "end"): EntryDraft {
   return { ...entry, coverage: { tables: [{ table, pass, announced, planned: announced, open: [], rows: 0 }] } };
+}
+
+export function verifyKeysEntry(table: string, ...keys: number[]): EntryDraft {
+  const rows = keys.map((key) => ({ key: keyOf(key), row: null }));
+  const scope = { form: "keys", table, keys: keys.length } as const;
+  return draft({ kind: "verify", scope, rows: keys.length, leftOut: 0 }, encodeKeysBody({ leftOut: [], rows }));
+}
+
+export function verifyRangeEntry(table: string, after: number | null, upTo: number | null): EntryDraft {
+  const scope = { form: "range", table, after: bound(after), upTo: bound(upTo) } as const;
+  const body = { leftOut: [], digestKey: Buffer.alloc(DIGEST_KEY_BYTES), digests: new RowDigests(0) };
+  return draft({ kind: "verify", scope, rows: 0, leftOut: 0 }, encodeRangeBody(body));
 }
 
 export function markEntry(kind: MarkKind): EntryDraft {

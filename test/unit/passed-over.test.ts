@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { EntryDraft, Position } from "../../pipeline/entry.ts";
+import type { EntryDraft } from "../../pipeline/entry.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { ChangeBatch, ChunkUnit } from "../../sinks/sink.ts";
-import { changesEntry, chunkEntry, inPass, keyOf, Lane, range, transient } from "./applier-harness.ts";
+import { changesEntry, chunkEntry, inPass, keyOf, Lane, range, transient, verifyKeysEntry } from "./applier-harness.ts";
 
 const soon = () => AbortSignal.timeout(20_000);
 const KEY = keyText(keyOf(7));
@@ -38,28 +38,30 @@ beforeEach(() => {
 afterEach(() => lane.close());
 
 function verifyEntry(): EntryDraft {
-  const scope = { form: "keys", table: "free", keys: 1 } as const;
-  const detail = { kind: "verify", scope, rows: 1, leftOut: 0 } as const;
-  const coverage = { tables: [] };
-  return { position: "p" as Position, committedAtMs: 0, coverage, detail, body: Buffer.from("v") };
+  return verifyKeysEntry("free", 7, 8);
 }
 
 async function runTo(seq: number): Promise<Told> {
   const told: Told = {};
+  const tellings: Promise<void>[] = [];
   const applier = lane.applier({
     limits: { changes: 1 },
     follower: {
       needsBody: () => true,
       take: () => {},
       wants: () => true,
-      compare: (entry, view, passedOver) => {
-        told[entry.header.seq] = view === null ? null : [...passedOver("free")];
-        void view?.close();
+      compare: ({ header }, opening) => {
+        const tell = async () => {
+          const opened = await opening;
+          told[header.seq] = opened === null ? null : [...opened.passedOver];
+        };
+        tellings.push(tell());
       },
     },
   });
   const running = lane.run(applier);
   await applier.whenWatermark(seq, soon());
+  await Promise.all(tellings);
   await running.stop();
   return told;
 }
