@@ -15,7 +15,7 @@ export type VerifyPaceOptions = {
 };
 
 /** A range that is read and compared beside changes is so much smaller: each of them waits for less. */
-const SMALLER_BESIDE_CHANGES = 10;
+const SMALLER_BESIDE_CHANGES = 40;
 /** Changes keep verification at a walk for so long. */
 const BUSY_FOR_MS = 1_000;
 const YIELDS_ABOVE_S = 2;

@@ -36,6 +36,10 @@ export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
 export const RANGES_AT_ONCE = 2;
 /** One entry's worth of single keys. */
 const KEYS_AT_ONCE = 1_000;
+/** Beside changes they come in lots, so many a round if these are not too small, each with a rest in proportion behind. */
+const LOTS_A_ROUND = 20;
+const SMALLEST_LOT = 50;
+const REST_BETWEEN_LOTS = 3;
 /** How long a key may be dirty before it is compared by itself; what changes all the time is compared so often. */
 const KEYS_EVERY_MS = 1_000;
 const LOOK_AGAIN_MS = 250;
@@ -157,7 +161,8 @@ export class VerifyRounds {
       for (const repair of this.#repairs.splice(0)) await this.#repair(capture, repair, signal);
       try {
         if (hurry.length === 0) await this.#unlessHurried((either) => this.#mayRead(either), signal);
-        for (const table of this.#options.state.tables) await this.#dirtyOf(capture, table, signal);
+        const isAwaited = () => hurry.length + this.#hurry.length > 0;
+        for (const table of this.#options.state.tables) await this.#dirtyOf(capture, table, isAwaited, signal);
       } catch (error) {
         for (const each of hurry) each.reject(error);
         throw error;
@@ -185,11 +190,24 @@ export class VerifyRounds {
   }
 
   /** The keys of a table that are dirty now, each once. */
-  async #dirtyOf(capture: LaneCapture, table: VerifiedTable, signal: AbortSignal): Promise<void> {
-    for (let left = table.dirtyKeys; left > 0 && this.#isFollowed(capture, table); left -= KEYS_AT_ONCE) {
-      const keys = table.oldestDirty(Math.min(left, KEYS_AT_ONCE));
+  async #dirtyOf(
+    capture: LaneCapture,
+    table: VerifiedTable,
+    isAwaited: () => boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { clock, restPerMs } = this.#options;
+    const lot = Math.min(Math.max(Math.ceil(table.dirtyKeys / LOTS_A_ROUND), SMALLEST_LOT), KEYS_AT_ONCE);
+    for (let left = table.dirtyKeys; left > 0 && this.#isFollowed(capture, table); ) {
+      const inLots = restPerMs() > 0 && !isAwaited();
+      const keys = table.oldestDirty(Math.min(left, inLots ? lot : KEYS_AT_ONCE));
       if (keys.length === 0) return;
+      const beganMs = clock.monotonicMs();
       if ((await this.#keys(capture, table, keys, signal)) === "given up") return;
+      left -= keys.length;
+      if (!inLots || left <= 0) continue;
+      const restMs = Math.min((clock.monotonicMs() - beganMs) * REST_BETWEEN_LOTS, LONGEST_REST_MS);
+      await this.#idle(restMs, signal);
     }
   }
 

@@ -31,7 +31,7 @@ describe("V1: verification takes what nobody else needs", () => {
 
   test("beside changes its ranges are small too, until none has come for a second", () => {
     const { now, pace } = paced();
-    const small = { rows: 2_000, bytes: 400_000 };
+    const small = { rows: 500, bytes: 100_000 };
     now.ms = 5_000;
     now.seq = 7;
     expect([pace.restPerMs(), pace.rangeBudget()]).toEqual([19, small]);

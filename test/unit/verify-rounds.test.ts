@@ -33,8 +33,11 @@ function rounds(change: Partial<VerifyRoundsOptions>) {
   const clock = new StillClock();
   const over = new AbortController();
   const state = new VerifiedState({ tables: [{ id: TABLE, root: false, ordered: true, definition: null }] });
-  state.table(TABLE).reset(0);
+  const table = state.table(TABLE);
+  table.reset(0);
   const readAt: number[] = [];
+  /** Sizes of the lots in which single keys were read, and when. */
+  const lots: { readonly keys: number; readonly at: number }[] = [];
   const capture = {
     coverage: { tables: [{ table: TABLE, pass: 0 }] },
     isFollowed: () => true,
@@ -53,6 +56,12 @@ function rounds(change: Partial<VerifyRoundsOptions>) {
       if (readAt.length === 3) over.abort(new Error("enough"));
       return { rows: 0, bytes: 0, digest: async () => ({ rows: 0 }) };
     },
+    readKeys: async (_source: unknown, _table: unknown, keys: readonly Uint8Array[]) => {
+      lots.push({ keys: keys.length, at: clock.now });
+      clock.now += READ_MS;
+      for (const key of keys) table.comparedKey(key, 7, null);
+      return { rows: 0, bytes: 0 };
+    },
   };
   const options = {
     source: { lane: "l", move: "m", tenant: "7", tables: [] },
@@ -66,8 +75,17 @@ function rounds(change: Partial<VerifyRoundsOptions>) {
     onProgress: () => {},
     ...change,
   } as unknown as VerifyRoundsOptions;
-  const run = () => new VerifyRounds(options).run(capture, over.signal).catch(() => {});
-  return { clock, readAt, run };
+  const work = new VerifyRounds(options);
+  const run = () => work.run(capture, over.signal).catch(() => {});
+  /** The whole table has been compared, and then so many of its keys have changed. */
+  const changed = (keys: number) => {
+    const span = { after: null, upTo: null };
+    table.began(span, 1, []);
+    const digest = { source: "same", target: "same" };
+    table.comparedRange(span, { seq: 1, rows: 0, digest, keys: [], found: [], asked: table.asked, nowMs: 0 });
+    for (let key = 0; key < keys; key++) table.changed(String(key), 2);
+  };
+  return { clock, readAt, lots, changed, work, over, run };
 }
 
 describe("V1: the rounds rest for what they have read", () => {
@@ -96,5 +114,38 @@ describe("V1: the rounds rest for what they have read", () => {
     const { readAt, run } = rounds({ restPerMs: () => (++asked > 3 ? 0 : 10_000) });
     await run();
     expect((readAt[2] as number) - (readAt[0] as number)).toBeLessThan(9_000);
+  });
+});
+
+describe("V1: single keys beside changes", () => {
+  test("come in small lots, with a rest in proportion behind each", async () => {
+    const { lots, changed, over, run } = rounds({
+      onKeysRead: () => void (lots.length === 4 && over.abort(new Error())),
+    });
+    changed(180);
+    await run();
+    expect(lots.map(({ keys }) => keys)).toEqual([50, 50, 50, 30]);
+    const gaps = lots.slice(1).map(({ at }, i) => at - (lots[i]?.at ?? 0));
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(4 * READ_MS);
+  });
+
+  test("the more there are, the larger the lots, so that a round ends", async () => {
+    const { lots, changed, over, run } = rounds({
+      onKeysRead: () => void (lots.length === 2 && over.abort(new Error())),
+    });
+    changed(4_000);
+    await run();
+    expect(lots.map(({ keys }) => keys)).toEqual([200, 200]);
+  });
+
+  test("whoever waits for them has them all at once, also in the middle of a round", async () => {
+    const { lots, changed, work, over, run } = rounds({
+      onKeysRead: () => {
+        if (lots.length === 1) void work.compareDirtyNow(over.signal).then(() => over.abort(new Error()));
+      },
+    });
+    changed(3_000);
+    await run();
+    expect(lots.map(({ keys }) => keys)).toEqual([150, 1_000, 1_000, 850]);
   });
 });
