@@ -14,7 +14,7 @@ export interface ProberSettings {
   readonly seed: number;
 }
 
-const MARKER_EVERY_MS = 250;
+const MARKER_EVERY_MS = 100;
 /** Between two looks of the reader; with a look itself that is below half a millisecond. */
 const POLL_MS = 0.2;
 const GIVE_UP_MS = 60_000;
