@@ -125,10 +125,12 @@ describe("V1: a view stands exactly at its entry's place, for what is compared t
     ["single keys", () => verifyKeysEntry("uniq", 10)],
   ])("A2: where a table has another unique index, any change of it counts: %s", async (_name, verify) => {
     const openFirst = hold("changes 1-1");
-    const openView = hold("view");
     await lane.append(changesEntry("uniq:1"), verify(), changesEntry("uniq:2"));
     const { applier } = run();
     await until(() => begun("changes 1-1"));
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(views).toEqual({});
+    const openView = hold("view");
     openFirst();
     await until(() => done("changes 1-1"));
     await new Promise((resolve) => setTimeout(resolve, 30));
