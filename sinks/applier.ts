@@ -325,8 +325,11 @@ export class Applier {
    */
   async #giveWay(batch: Batch, signal: AbortSignal): Promise<void> {
     await this.#lookAhead.search(lastOf(batch).anchor, signal);
-    for (const { table, pass, announced } of this.#taken.tables) {
-      if (this.#lookAhead.latestPass(table) <= pass && (pass === 0 || announced !== null)) continue;
+    for (const { table } of this.#taken.tables) {
+      // As of now: while one table is emptied, another's pass may begin.
+      const now = this.#taken.tables.find((each) => each.table === table);
+      const isFollowing = now !== undefined && (now.pass === 0 || now.announced !== null);
+      if (now === undefined || (isFollowing && this.#lookAhead.latestPass(table) <= now.pass)) continue;
       // The pass begins behind this batch, so that nothing of what it brings can be there yet.
       this.#beginsEmpty.add(table);
       await this.#options.sink.clearTable(table, signal);

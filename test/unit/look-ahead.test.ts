@@ -1,7 +1,17 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { DrayError } from "../../pipeline/errors.ts";
 import { keyText } from "../../pipeline/key-text.ts";
-import { change, changesEntry, inPass, Lane, markEntry, range, rangeEntry, until } from "./applier-harness.ts";
+import {
+  change,
+  changesEntry,
+  chunkEntry,
+  inPass,
+  Lane,
+  markEntry,
+  range,
+  rangeEntry,
+  until,
+} from "./applier-harness.ts";
 
 const soon = () => AbortSignal.timeout(20_000);
 
@@ -96,4 +106,41 @@ test("A8, W4: a recopy begins with an empty table where another move brings rows
   lane.run(applier);
   await applier.whenWatermark(2, soon());
   expect(lane.sink.events.filter((event) => event.startsWith("clear"))).toEqual(["clear shared"]);
+});
+
+test("A8, W4: a table whose recopy begins while another is emptied is not emptied any more", async () => {
+  const tables = ["shared", "free"].map((table) => ({ table, pass: 1, planned: null, open: [], rows: 0 }));
+  const covered = (announced: "end" | null) => ({ tables: tables.map((each) => ({ ...each, announced })) });
+  const key = keyText(change("uniq:1").key);
+  let isContended = true;
+  let isEmptying = false;
+  const { sink } = lane;
+  const apply = sink.applyChanges.bind(sink);
+  sink.applyChanges = async (batch, signal) => {
+    if (isContended && batch.changedLater?.("uniq", key) === false)
+      throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
+    await apply(batch, signal);
+  };
+  const held = Promise.withResolvers<void>();
+  sink.gates.set("clear shared", held.promise);
+  const clearTable = sink.clearTable.bind(sink);
+  sink.clearTable = async (table) => {
+    isEmptying = true;
+    return await clearTable(table);
+  };
+  await lane.append(changesEntry("uniq:1"), { ...markEntry("start"), coverage: covered(null) });
+  const applier = lane.applier();
+  lane.run(applier);
+  await until(() => isEmptying);
+  const range1 = range("free", null, 10, 1);
+  await lane.append(
+    { ...rangeEntry(range1), coverage: covered("end") },
+    { ...chunkEntry(range1), coverage: covered("end") },
+  );
+  await until(() => sink.events.includes("chunk 4"));
+  held.resolve();
+  await until(() => sink.events.includes("clear shared"));
+  isContended = false;
+  await applier.whenWatermark(4, soon());
+  expect(sink.events).not.toContain("clear free");
 });
