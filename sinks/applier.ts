@@ -266,6 +266,7 @@ export class Applier {
   async #apply(batch: Batch, finish: () => void, cut: AbortSignal): Promise<void> {
     this.#inFlight.add(batch.footprint);
     const name = `seq ${batch.entries[0]?.header.seq}`;
+    let failure: unknown = null;
     try {
       await withBackoff(
         async (attempt) => {
@@ -283,11 +284,12 @@ export class Applier {
       finish();
       for (const entry of batch.entries) entry.release();
     } catch (error) {
+      failure = error;
       // Cut off while stopping: the target says at the next start what became of it.
       if (!cut.aborted) this.#failure ??= error;
     } finally {
       this.#reasons.clear(name);
-      this.#inFlight.remove(batch.footprint);
+      this.#inFlight.remove(batch.footprint, failure);
       if (this.#inFlight.writes === 0) this.#lookAhead.clear();
       this.#moved.notify();
     }

@@ -44,20 +44,28 @@ export class InFlight {
   }
 
   add(footprint: Footprint): void {
+    const applied = Promise.withResolvers<void>();
+    applied.promise.catch(() => {}); // mostly nobody waits for it
     this.#footprints.add(footprint);
-    this.#writes.set(footprint, Promise.withResolvers());
+    this.#writes.set(footprint, applied);
   }
 
-  /** No later write of what is read is admitted until it is removed; resolves once every earlier one has ended. */
+  /**
+   * No later write of what is read is admitted until it is removed. Resolves once every earlier one is applied; rejects
+   * with what has kept one from being so.
+   */
   async addRead(footprint: Footprint, signal: AbortSignal): Promise<void> {
     this.#footprints.add(footprint);
     const earlier = [...this.#writes].filter(([write]) => this.#isMet(write, footprint));
-    for (const [, ended] of earlier) await waitFor(ended, signal);
+    for (const [, applied] of earlier) await waitFor(applied, signal);
   }
 
-  remove(footprint: Footprint): void {
+  /** It has ended: a write is applied, or has failed for good. */
+  remove(footprint: Footprint, failure: unknown = null): void {
+    const write = this.#writes.get(footprint);
+    if (failure === null) write?.resolve();
+    else write?.reject(failure);
     this.#footprints.delete(footprint);
-    this.#writes.get(footprint)?.resolve();
     this.#writes.delete(footprint);
   }
 

@@ -177,6 +177,23 @@ describe("V1: a view stands exactly at its entry's place, for what is compared t
     expect(sink.events.filter((event) => event === "no view")).toHaveLength(2);
   });
 
+  test("none is opened where an earlier change has failed for good, whatever the applier waits for meanwhile", async () => {
+    const { sink } = lane;
+    const open = hold("changes 1-1");
+    const shared = Promise.withResolvers<boolean>();
+    sink.isShared = () => shared.promise;
+    sink.faults.set("changes 1-1", [{ error: new DrayError("LANE_CLOSED", { lane: lane.lane }), when: "before" }]);
+    await lane.append(changesEntry("free:1"), verifyKeysEntry("free", 1), rangeEntry(range("shared", null, null, 1)));
+    const { stop } = run();
+    await until(() => begun("changes 1-1"));
+    open();
+    await until(() => views[2] !== undefined);
+    expect(views[2]).toContain("LANE_CLOSED");
+    expect(done("view")).toBe(false);
+    shared.resolve(false);
+    await stop();
+  });
+
   test("an applier that is stopped meanwhile ends, and its follower hears of it", async () => {
     const open = hold("changes 1-1");
     await lane.append(changesEntry("free:1"), verifyKeysEntry("free", 1));
