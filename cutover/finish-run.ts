@@ -91,7 +91,7 @@ function missingLanes(move: Move, back: LaneRole): DrayError | null {
 }
 
 async function compareAll(move: Move, lanes: readonly OpenLane[], signal: AbortSignal): Promise<string | null> {
-  for (const { runtime } of lanes) runtime.verification.ask(null);
+  for (const { runtime } of lanes) await runtime.verification.ask(null);
   for (;;) {
     for (const { runtime, source } of lanes) {
       const { stopped } = runtime.state();

@@ -70,7 +70,7 @@ export async function askForPass(move: Move, table: string | null, by: string): 
   const known = lanes.flatMap(({ source }) => source.tables.map(({ id }) => id));
   if (table !== null && !known.includes(table)) throw new DrayError("TABLE_UNKNOWN", { table, known });
   await move.note("verify", { table }, by);
-  for (const { runtime } of lanes) runtime.verification.ask(table === null ? null : [table]);
+  for (const { runtime } of lanes) await runtime.verification.ask(table === null ? null : [table]);
 }
 
 /**

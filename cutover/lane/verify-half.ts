@@ -66,6 +66,7 @@ export class VerifyHalf {
   readonly #verifier: Verifier;
   readonly #rounds: VerifyRounds;
   #isLoaded = false;
+  #keeping: Promise<void> = Promise.resolve();
   #savedAnchor: LogAnchor | null = null;
   #savedAtMs = Number.NEGATIVE_INFINITY;
   #changed = false;
@@ -134,11 +135,15 @@ export class VerifyHalf {
     return this.#savedAnchor;
   }
 
-  /** The tables, or all of them, are compared again from end to end. */
-  ask(tables: readonly string[] | null): void {
+  /**
+   * The tables, or all of them, are compared again from end to end. When it resolves a process that comes after this one
+   * knows of it; where no target has been reached yet, once one has.
+   */
+  async ask(tables: readonly string[] | null): Promise<void> {
     for (const table of this.#state.tables) if (tables === null || tables.includes(table.id)) table.ask();
     this.#changed = true;
     this.#rounds.wake();
+    if (this.#isLoaded) await this.#keepNow();
   }
 
   compareDirtyNow(signal: AbortSignal): Promise<void> {
@@ -215,20 +220,18 @@ export class VerifyHalf {
     const known = this.#state.anchor;
     if (known === null) this.#state.startAt(progress.anchor);
     else if (known.seq < progress.watermark) await this.#foldOn(known, progress, signal);
+    // A pass may have been asked for before anything could be kept.
+    if (this.#changed) await this.#keepNow();
   }
 
   /** While an applier runs: keeps what is known, now and then. Ends with the signal. */
   async keep(signal: AbortSignal): Promise<void> {
-    const { clock, logger, source } = this.#options;
+    const { clock } = this.#options;
     for (;;) {
       await clock.sleep(1_000, signal).catch(() => {});
       const isDue = clock.monotonicMs() - this.#savedAtMs >= SAVE_EVERY_MS;
       const isAhead = (this.#state.anchor?.seq ?? 0) > (this.#savedAnchor?.seq ?? 0);
-      if (signal.aborted || (isDue && (this.#changed || isAhead))) {
-        await this.#save().catch((error: unknown) => {
-          logger.warn({ lane: source.lane, error: reasonOf(error) }, "what is verified could not be kept");
-        });
-      }
+      if (signal.aborted || (isDue && (this.#changed || isAhead))) await this.#keepNow();
       if (signal.aborted) return;
     }
   }
@@ -259,6 +262,18 @@ export class VerifyHalf {
       logger.warn({ lane: source.lane, error: reasonOf(error) }, "what was verified cannot be read: it begins anew");
       this.#state.reset();
     }
+  }
+
+  /** One behind the other: each puts a whole state in the place of the one before. What fails is tried again later. */
+  #keepNow(): Promise<void> {
+    const { logger, source } = this.#options;
+    this.#keeping = this.#keeping
+      .then(() => this.#save())
+      .catch((error: unknown) => {
+        this.#changed = true;
+        logger.warn({ lane: source.lane, error: reasonOf(error) }, "what is verified could not be kept");
+      });
+    return this.#keeping;
   }
 
   async #save(): Promise<void> {

@@ -27,6 +27,8 @@ describe("V2: what is compared under the fence, and what stands against a commit
   let sink: LaneSink;
   let read: string[];
   let readMs: number;
+  /** What is kept beside the sink. */
+  let kept: Uint8Array | null;
 
   beforeEach(async () => {
     source = new Map([
@@ -36,25 +38,8 @@ describe("V2: what is compared under the fence, and what stands against a commit
     target = new Map(source);
     read = [];
     readMs = 0;
-    half = new VerifyHalf({
-      source: {
-        lane: "l",
-        move: "m",
-        tenant: "7",
-        tables: [{ id: TABLE, root: false, ordered: true, definition: null }],
-      },
-      stream: { readKeys: async (_: unknown, __: string, keys: readonly KeyBytes[]) => rowsAt(source, keys) },
-      verifyMemory: { load: async () => null, save: async () => {}, drop: async () => {} },
-      clock: systemClock,
-      probe: noProbe,
-      throttle: new Throttle({ clock: systemClock, probes: [] }),
-      rangeBudget: () => ({ rows: 10, bytes: 1_000 }),
-      logger: pino({ level: "silent" }),
-      columnsOf: () => ["c"],
-      describeKey: (_: string, each: KeyBytes) => keyText(each),
-      yieldsTo: () => null,
-      restPerMs: () => 0,
-    } as unknown as VerifyHalfOptions);
+    kept = null;
+    half = newHalf();
     sink = sinkOf("one");
     await openAt(sink);
     table = half.state.table(TABLE);
@@ -118,6 +103,24 @@ describe("V2: what is compared under the fence, and what stands against a commit
     expect(await half.compareFenced(sink, 9, signal)).toMatchObject({ uncovered: [TABLE] });
   });
 
+  test("a pass that was asked for is known to the process that comes after one that was killed", async () => {
+    await half.ask(null);
+    expect(half.state.table(TABLE).isDue).toBe(true);
+    half = newHalf();
+    await openAt(sink);
+    expect(half.state.table(TABLE).isDue).toBe(true);
+  });
+
+  test("so it is where the target could not be reached when it was asked for", async () => {
+    await half.ask([]);
+    half = newHalf();
+    await half.ask([TABLE]);
+    await openAt(sink);
+    half = newHalf();
+    await openAt(sink);
+    expect(half.state.table(TABLE).isDue).toBe(true);
+  });
+
   test("C10: what keys take under a fence is assumed until keys were compared, and then what that has taken", async () => {
     expect(half.predictFenced(100)).toMatchObject({ ms: 6, msPerKey: 0.03, known: "assumed" });
     expect(half.predictFenced(0).ms).toBe(0);
@@ -130,6 +133,35 @@ describe("V2: what is compared under the fence, and what stands against a commit
     expect(msPerKey).toBeGreaterThanOrEqual(0.75);
     expect(ms).toBeGreaterThanOrEqual(75);
   });
+
+  /** As a process has it that has just begun. */
+  function newHalf(): VerifyHalf {
+    return new VerifyHalf({
+      source: {
+        lane: "l",
+        move: "m",
+        tenant: "7",
+        tables: [{ id: TABLE, root: false, ordered: true, definition: null }],
+      },
+      stream: { readKeys: async (_: unknown, __: string, keys: readonly KeyBytes[]) => rowsAt(source, keys) },
+      verifyMemory: {
+        load: async () => kept,
+        save: async (_: unknown, bytes: Uint8Array) => {
+          kept = bytes;
+        },
+        drop: async () => {},
+      },
+      clock: systemClock,
+      probe: noProbe,
+      throttle: new Throttle({ clock: systemClock, probes: [] }),
+      rangeBudget: () => ({ rows: 10, bytes: 1_000 }),
+      logger: pino({ level: "silent" }),
+      columnsOf: () => ["c"],
+      describeKey: (_: string, each: KeyBytes) => keyText(each),
+      yieldsTo: () => null,
+      restPerMs: () => 0,
+    } as unknown as VerifyHalfOptions);
+  }
 
   function comparedWhole(seq: number): void {
     table.comparedRange(WHOLE, { seq, rows: 2, digest: DIGEST, keys: [], found: [], asked: 0, nowMs: 1 });
