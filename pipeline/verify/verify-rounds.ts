@@ -36,7 +36,7 @@ export type VerifyRoundsOptions = Omit<MarkedReadOptions, "capture"> & {
 export const RANGES_AT_ONCE = 2;
 /** One entry's worth of single keys. */
 const KEYS_AT_ONCE = 1_000;
-/** Beside changes they come in lots, so many a round if these are not too small, each with a rest in proportion behind. */
+/** Beside a copy or changes they come in lots, so many a round if these are not too small, each with a rest in proportion behind. */
 const LOTS_A_ROUND = 20;
 const SMALLEST_LOT = 50;
 const REST_BETWEEN_LOTS = 3;
@@ -58,7 +58,7 @@ export class VerifyRounds {
   readonly #options: VerifyRoundsOptions;
   readonly #inWork = new Set<Work>();
   #planning: Promise<unknown> = Promise.resolve();
-  #woken = Promise.withResolvers<void>();
+  readonly #idling = new Set<AbortController>();
   #waiting: string | null = null;
   #hurry: PromiseWithResolvers<void>[] = [];
   #repairs: Repair[] = [];
@@ -74,8 +74,7 @@ export class VerifyRounds {
 
   /** Something is due that was not. */
   wake(): void {
-    this.#woken.resolve();
-    this.#woken = Promise.withResolvers();
+    for (const each of this.#idling) each.abort(new Error("something is due"));
   }
 
   /** Resolves once every key that is dirty now has been compared, or has changed again meanwhile. */
@@ -161,7 +160,7 @@ export class VerifyRounds {
       for (const repair of this.#repairs.splice(0)) await this.#repair(capture, repair, signal);
       try {
         if (hurry.length === 0) await this.#unlessHurried((either) => this.#mayRead(either), signal);
-        const isAwaited = () => hurry.length + this.#hurry.length > 0;
+        const isAwaited = () => hurry.length + this.#hurry.length + this.#repairs.length > 0;
         for (const table of this.#options.state.tables) await this.#dirtyOf(capture, table, isAwaited, signal);
       } catch (error) {
         for (const each of hurry) each.reject(error);
@@ -196,38 +195,41 @@ export class VerifyRounds {
     isAwaited: () => boolean,
     signal: AbortSignal,
   ): Promise<void> {
-    const { clock, restPerMs } = this.#options;
+    const { restPerMs } = this.#options;
     const lot = Math.min(Math.max(Math.ceil(table.dirtyKeys / LOTS_A_ROUND), SMALLEST_LOT), KEYS_AT_ONCE);
     for (let left = table.dirtyKeys; left > 0 && this.#isFollowed(capture, table); ) {
       const inLots = restPerMs() > 0 && !isAwaited();
       const keys = table.oldestDirty(Math.min(left, inLots ? lot : KEYS_AT_ONCE));
       if (keys.length === 0) return;
-      const beganMs = clock.monotonicMs();
-      if ((await this.#keys(capture, table, keys, signal)) === "given up") return;
+      const read = await this.#keys(capture, table, keys, signal);
+      if (read === null) return;
       left -= keys.length;
-      if (!inLots || left <= 0) continue;
-      const restMs = Math.min((clock.monotonicMs() - beganMs) * REST_BETWEEN_LOTS, LONGEST_REST_MS);
-      await this.#idle(restMs, signal);
+      // Looked at again: whoever has come meanwhile has woken nobody.
+      if (!inLots || left <= 0 || isAwaited()) continue;
+      await this.#idle(Math.min(read.ms * REST_BETWEEN_LOTS, LONGEST_REST_MS), signal);
+      if (!isAwaited()) await this.#unlessHurried((either) => this.#mayRead(either), signal);
     }
   }
 
+  /** How long the source's part took, as whatever holds the target up is no reason to rest; null: given up. */
   async #keys(
     capture: LaneCapture,
     { id: table }: VerifiedTable,
     keys: readonly KeyBytes[],
     signal: AbortSignal,
-  ): Promise<"compared" | "given up"> {
-    const { stream, source, clock, onKeysRead } = this.#options;
+  ): Promise<{ readonly ms: number } | null> {
+    const { stream, source, clock, onKeysRead, outcome } = this.#options;
     const scope = { form: "keys", table, keys: keys.length } as const;
+    const beganMs = clock.monotonicMs();
     const read = async () => {
-      const beganMs = clock.monotonicMs();
+      const readAtMs = clock.monotonicMs();
       const rows = await stream.readKeys(source, table, keys, signal);
-      onKeysRead(keys.length, clock.monotonicMs() - beganMs);
+      onKeysRead(keys.length, clock.monotonicMs() - readAtMs);
       return rows;
     };
     const seq = await this.#append(capture, { purpose: "verify", scope, keys }, read, signal);
-    const isCompared = seq !== null && (await this.#options.outcome(seq, signal)) === "compared";
-    return isCompared ? "compared" : "given up";
+    const ms = clock.monotonicMs() - beganMs;
+    return seq !== null && (await outcome(seq, signal)) === "compared" ? { ms } : null;
   }
 
   /** The seq of its entry; null where there is none. */
@@ -325,10 +327,14 @@ export class VerifyRounds {
   /** Waits, but no longer than until something is due. */
   async #unlessHurried(wait: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
     const early = new AbortController();
-    void this.#woken.promise.then(() => early.abort(new Error("something is due")));
-    await wait(AbortSignal.any([signal, early.signal])).catch((error: unknown) => {
+    this.#idling.add(early);
+    try {
+      await wait(AbortSignal.any([signal, early.signal]));
+    } catch (error) {
       signal.throwIfAborted();
       if (!early.signal.aborted) throw error;
-    });
+    } finally {
+      this.#idling.delete(early);
+    }
   }
 }

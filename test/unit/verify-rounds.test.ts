@@ -138,6 +138,34 @@ describe("V1: single keys beside changes", () => {
     expect(lots.map(({ keys }) => keys)).toEqual([200, 200]);
   });
 
+  test("what holds all of verification up holds them up between two lots too", async () => {
+    let isBehind = false;
+    const { clock, lots, changed, over, run } = rounds({
+      yieldsTo: () => (isBehind && clock.now < HOUR_MS ? "the stream goes first" : null),
+      onKeysRead: () => {
+        isBehind = true;
+        if (lots.length === 2) over.abort(new Error());
+      },
+    });
+    changed(180);
+    await run();
+    expect(lots[1]?.at).toBeGreaterThanOrEqual(HOUR_MS);
+  });
+
+  test("a target that keeps their comparing waiting is no reason to rest", async () => {
+    const { clock, lots, changed, over, run } = rounds({
+      outcome: async () => {
+        clock.now += 5_000;
+        return "compared";
+      },
+      onKeysRead: () => void (lots.length === 2 && over.abort(new Error())),
+    });
+    changed(100);
+    await run();
+    // Others sleep on the same clock.
+    expect((lots[1]?.at ?? 0) - (lots[0]?.at ?? 0)).toBeLessThan(12_000);
+  });
+
   test("whoever waits for them has them all at once, also in the middle of a round", async () => {
     const { lots, changed, work, over, run } = rounds({
       onKeysRead: () => {
@@ -147,5 +175,7 @@ describe("V1: single keys beside changes", () => {
     changed(3_000);
     await run();
     expect(lots.map(({ keys }) => keys)).toEqual([150, 1_000, 1_000, 850]);
+    const gaps = lots.slice(1).map(({ at }, i) => at - (lots[i]?.at ?? 0));
+    expect(gaps, "without a rest").toEqual([READ_MS, READ_MS, READ_MS]);
   });
 });
