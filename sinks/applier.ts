@@ -60,7 +60,7 @@ export class Applier {
     this.#lookAhead = new LookAhead({ log, lane, chunkStore, peek, isSkipped });
     this.#views = new ViewOpening({
       ...{ inFlight: this.#inFlight, passedOver: this.#passedOver, probe },
-      open: (signal) => this.#untilDone("verify", () => sink.openReadView(signal), signal),
+      open: (seq, signal) => this.#untilDone(`verify ${seq}`, () => sink.openReadView(signal), signal),
       isEmptied: (table) => this.#beginsEmpty.has(table),
       onEnd: (failure) => {
         this.#failure ??= failure;
@@ -199,10 +199,10 @@ export class Applier {
       const again = isDone ? null : beginsAgain(head.header);
       if (again !== null && (await this.#isInTheWay(again, signal))) this.#beginsEmpty.add(again);
       // Nothing may come between this look and the taking: a unit that waits adds to it at any time.
-      const emptied = again !== null && this.#beginsEmpty.delete(again) ? again : null;
+      const emptied = again !== null && this.#beginsEmpty.has(again) ? again : null;
       if (emptied !== null) {
         await this.#drainAndClear(emptied, signal);
-        // A unit that waited meanwhile may have emptied it once more.
+        // Not before: a view that was still opening must know of it, and a unit that waited may have added it again.
         this.#beginsEmpty.delete(emptied);
       }
       this.#take(feed, [head])();
@@ -224,7 +224,7 @@ export class Applier {
     return true;
   }
 
-  /** V1: nothing waits for it but what would write what it reads. */
+  /** V1: what is behind it goes on, up to what would write what it reads. */
   #compare(head: ReadyEntry, signal: AbortSignal): void {
     const { follower } = this.#options;
     const { seq } = head.header;

@@ -5,7 +5,7 @@ import type { ReadyEntry } from "./entry-feed.ts";
 /** Null: what is read is of no pass. */
 type TouchedRange = Pick<KeyRange, "table" | "after" | "upTo"> & { readonly pass: number | null };
 
-/** What a transaction under way touches. */
+/** What a transaction under way touches, or a comparison whose view is being opened. */
 export type Footprint = {
   /** Per table, the keys of its changes, or those that are compared. */
   readonly keys: ReadonlyMap<string, ReadonlySet<string>>;
@@ -35,6 +35,7 @@ export class InFlight {
     this.#rules = rules;
   }
 
+  /** Writes, and views that are being opened. */
   get count(): number {
     return this.#footprints.size;
   }
@@ -60,7 +61,7 @@ export class InFlight {
     for (const [, applied] of earlier) await waitFor(applied, signal);
   }
 
-  /** It has ended: a write is applied, or has failed for good. */
+  /** It has ended: a write is applied, or has failed for good; a view stands, or will not. */
   remove(footprint: Footprint, failure: unknown = null): void {
     const write = this.#writes.get(footprint);
     if (failure === null) write?.resolve();

@@ -79,6 +79,7 @@ export class Verifier implements EntryFollower {
     if (detail.kind !== "verify") return;
     if (opening === null || entry.verify === null) {
       opening?.then((opened) => opened?.view.close()).catch(() => {});
+      this.#asked.delete(seq);
       this.#settle(seq, "passed");
       return;
     }
@@ -182,6 +183,8 @@ export class Verifier implements EntryFollower {
   ): Promise<number | null> {
     const { state, columnsOf, clock, onKeysRead } = this.#options;
     const id = scope.table;
+    const table = state.table(id);
+    const { pass } = table;
     const opened = await opening;
     if (opened === null) return null;
     const { view, passedOver } = opened;
@@ -194,7 +197,8 @@ export class Verifier implements EntryFollower {
     );
     onKeysRead(rows.length, clock.monotonicMs() - beganMs);
     const found = new Map(compareRows(rows, target).map((each) => [keyText(each.key), each]));
-    const table = state.table(id);
+    // It is copied again by now: what this view showed is nothing that the new pass began with.
+    if (table.pass !== pass) return null;
     if (this.#collecting) this.#collected.set(id, [...(this.#collected.get(id) ?? []), ...found.values()]);
     for (const { key } of rows) {
       const one = found.get(keyText(key));

@@ -12,14 +12,17 @@ export type ViewOpeningOptions = {
   readonly passedOver: PassedOver;
   readonly probe: Probe;
   /** Tried again where the error is transient. */
-  readonly open: (signal: AbortSignal) => Promise<ReadView>;
+  readonly open: (seq: number, signal: AbortSignal) => Promise<ReadView>;
   /** A unit that gave way has emptied the table ahead of the pass that will bring its rows (A8). */
   readonly isEmptied: (table: string) => boolean;
   /** Whatever waited for the view may go on; with what never lets one open. */
   readonly onEnd: (failure: unknown) => void;
 };
 
-/** V1: read views at exactly the place of a verify entry, for what it compares; nothing else waits for them. */
+/**
+ * V1: read views at exactly the place of a verify entry, for what it compares. Later entries go on meanwhile, up to the
+ * first that would write it.
+ */
 export class ViewOpening {
   readonly #options: ViewOpeningOptions;
 
@@ -37,7 +40,7 @@ export class ViewOpening {
     let failure: unknown = null;
     try {
       await inFlight.addRead(footprint, signal);
-      const view = await open(signal);
+      const view = await open(seq, signal);
       await probe("verify.after-view", { seq });
       if (!isEmptied(table)) return { view, passedOver: passedOver.of(table, coverage) };
       await view.close().catch(() => {});

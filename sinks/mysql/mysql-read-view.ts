@@ -19,7 +19,7 @@ export type ReadViewOptions = {
   readonly comparing: Set<string>;
 };
 
-/** A lent session whose read view stands at the place of the log at which it was opened. */
+/** A lent session whose read view stands, for what its opening waited for, at one place of the log. */
 class MysqlReadView implements ReadView {
   readonly #session: MysqlSession;
   readonly #options: ReadViewOptions;

@@ -230,3 +230,30 @@ test("V1, A8: what a unit that gives way has emptied, ahead of the pass that wil
   await until(() => views[5] !== undefined);
   expect(views).toEqual({ 2: false, 5: true });
 });
+
+test("V1, A8: nor is it where the pass has been met while the view was still opening", async () => {
+  let isContended = true;
+  const { sink } = lane;
+  const applyChanges = sink.applyChanges.bind(sink);
+  sink.applyChanges = async (batch, signal) => {
+    if (isContended && batch.seqs.first === 1) {
+      batch.changedLater?.("uniq", "asked for");
+      throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
+    }
+    await applyChanges(batch, signal);
+  };
+  const open = hold("view");
+  // The second waits for the first, and everything behind it too.
+  await lane.append(inPass(changesEntry("uniq:1"), "shared", 0), inPass(changesEntry("uniq:2"), "shared", 0));
+  await lane.append(inPass(verifyKeysEntry("shared", 1), "shared", 0));
+  await lane.append(inPass(markEntry("start"), "shared", 1, null), rangeEntry(range("shared", null, null, 1)));
+  const { applier } = run();
+  await until(() => done("clear shared"));
+  isContended = false;
+  await until(() => done("changes 2-2"));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  open();
+  await applier.whenWatermark(5, soon());
+  await until(() => views[3] !== undefined);
+  expect(views[3]).toBe(false);
+});
