@@ -69,7 +69,9 @@ export function serverConfigFile(source: SecretSource) {
       .min(1)
       .max(100)
       .default(10)
-      .describe("Of the time, beside a copy and beside changes, that a lane's rows are compared; 100: all of it"),
+      .describe(
+        "Of the time, beside a copy and beside changes, that a lane's rows are compared, in larger ranges the more it is; 100: all of it",
+      ),
     heartbeat_ms: z.int().min(50).max(60_000).default(250).describe("Between two marks that measure the lag"),
     lease_ms: z.int().min(1_000).max(600_000).default(30_000).describe("After which another process may take over"),
   });

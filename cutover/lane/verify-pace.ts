@@ -14,8 +14,11 @@ export type VerifyPaceOptions = {
   readonly sharePercent: number;
 };
 
-/** A range that is read and compared beside changes is so much smaller: each of them waits for less. */
-const SMALLER_BESIDE_CHANGES = 40;
+/**
+ * A range that is read and compared beside changes is so much smaller, divided by the share: each change waits for less,
+ * and whoever gives verification more of the time gives it larger ranges too, which cost less a row.
+ */
+const SMALLER_BESIDE_CHANGES = 400;
 /** Changes keep verification at a walk for so long. */
 const BUSY_FOR_MS = 1_000;
 const YIELDS_ABOVE_S = 2;
@@ -50,7 +53,8 @@ export class VerifyPace {
     const { isCopied, chunkBudget, sharePercent } = this.#options;
     if (!isCopied() || !this.#isBusy() || sharePercent === 100) return chunkBudget;
     const { rows, bytes } = chunkBudget;
-    return { rows: Math.ceil(rows / SMALLER_BESIDE_CHANGES), bytes: Math.ceil(bytes / SMALLER_BESIDE_CHANGES) };
+    const smaller = Math.max(1, SMALLER_BESIDE_CHANGES / sharePercent);
+    return { rows: Math.ceil(rows / smaller), bytes: Math.ceil(bytes / smaller) };
   }
 
   /** Changes were carried lately. */

@@ -47,6 +47,9 @@ describe("V1: verification takes what nobody else needs", () => {
     const quarter = paced(25);
     quarter.now.isCopied = false;
     expect(quarter.pace.restPerMs()).toBe(7);
+    quarter.now.isCopied = true;
+    quarter.now.seq = 1;
+    expect(quarter.pace.rangeBudget()).toEqual({ rows: 1_250, bytes: 250_000 });
     const all = paced(100);
     all.now.seq = 1;
     all.now.isCopied = false;
