@@ -53,7 +53,7 @@ export class VerifyPace {
     const { isCopied, chunkBudget, sharePercent } = this.#options;
     if (!isCopied() || !this.#isBusy() || sharePercent === 100) return chunkBudget;
     const { rows, bytes } = chunkBudget;
-    const smaller = Math.max(1, SMALLER_BESIDE_CHANGES / sharePercent);
+    const smaller = SMALLER_BESIDE_CHANGES / sharePercent;
     return { rows: Math.ceil(rows / smaller), bytes: Math.ceil(bytes / smaller) };
   }
 

@@ -14,6 +14,7 @@ import { DIGEST_KEY_BYTES, RowDigests } from "../../pipeline/verify/row-digests.
 import { encodeKeysBody, encodeRangeBody } from "../../pipeline/verify/verify-body.ts";
 import { Applier } from "../../sinks/applier.ts";
 import type { ApplierOptions } from "../../sinks/applier-options.ts";
+import type { EntryFollower } from "../../sinks/follower.ts";
 import type { AppliedRange, ChangeBatch, ChunkUnit, LaneSink, Progress, ReadView } from "../../sinks/sink.ts";
 
 /** `<table>:<key>:<op>` is one change; tables: `free` may overtake, `uniq` has another unique index. */
@@ -170,6 +171,11 @@ export function transient(): DrayError {
   return new DrayError("MYSQL_TRANSIENT", { server: "10.0.0.5:3306", error: "ER_LOCK_DEADLOCK" });
 }
 
+/** One that wants every entry whole, and to compare at every verify entry. */
+export function wantsAll(compare: EntryFollower["compare"]): EntryFollower {
+  return { needsBody: () => true, take: () => {}, wants: () => true, compare };
+}
+
 /** A real embedded log with one lane, and appliers on it. */
 export class Lane {
   readonly lane = "m.db.f1" as LaneId;
@@ -181,6 +187,30 @@ export class Lane {
   readonly #stop = new AbortController();
   readonly #runs: Promise<unknown>[] = [];
   #writer: LogWriter | null = null;
+
+  /** Holds a call of the sink, by the name of its gate, until what is returned is called. */
+  hold(name: string): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.sink.gates.set(name, promise);
+    return resolve;
+  }
+
+  /** Another move's row keeps the first entry waiting, until what is returned is called; `table` is the entry's. */
+  contendFirst(table: string): () => void {
+    const { sink } = this;
+    const applyChanges = sink.applyChanges.bind(sink);
+    let isContended = true;
+    sink.applyChanges = async (batch, signal) => {
+      if (isContended && batch.seqs.first === 1) {
+        batch.changedLater?.(table, "asked for");
+        throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
+      }
+      await applyChanges(batch, signal);
+    };
+    return () => {
+      isContended = false;
+    };
+  }
 
   async append(...drafts: EntryDraft[]): Promise<void> {
     this.#writer ??= await this.reopen();

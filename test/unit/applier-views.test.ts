@@ -13,6 +13,7 @@ import {
   until,
   verifyKeysEntry,
   verifyRangeEntry,
+  wantsAll,
 } from "./applier-harness.ts";
 
 const soon = () => AbortSignal.timeout(20_000);
@@ -27,27 +28,18 @@ beforeEach(() => {
 });
 afterEach(() => lane.close());
 
-function hold(name: string): () => void {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  lane.sink.gates.set(name, promise);
-  return resolve;
-}
+const hold = (name: string) => lane.hold(name);
 
 /** One entry a transaction. */
 function run(): { readonly applier: Applier; stop(): Promise<unknown> } {
   const applier = lane.applier({
     limits: { changes: 1 },
-    follower: {
-      needsBody: () => true,
-      take: () => {},
-      wants: () => true,
-      compare: ({ header }, opening) => {
-        const tell = async () => {
-          views[header.seq] = await Promise.resolve(opening).then((opened) => opened !== null, String);
-        };
-        void tell();
-      },
-    },
+    follower: wantsAll(({ header }, opening) => {
+      const tell = async () => {
+        views[header.seq] = await Promise.resolve(opening).then((opened) => opened !== null, String);
+      };
+      void tell();
+    }),
   });
   return { applier, stop: lane.run(applier).stop };
 }
@@ -164,14 +156,7 @@ describe("V1: a view stands exactly at its entry's place, for what is compared t
       throw errors.shift();
     };
     await lane.append(verifyKeysEntry("free", 1));
-    const applier = lane.applier({
-      follower: {
-        needsBody: () => true,
-        take: () => {},
-        wants: () => true,
-        compare: (_entry, opening) => void opening?.catch(() => {}),
-      },
-    });
+    const applier = lane.applier({ follower: wantsAll((_entry, opening) => void opening?.catch(() => {})) });
     const running = lane.run(applier);
     expect(await running.ended).toMatchObject({ code: "LANE_CLOSED" });
     expect(sink.events.filter((event) => event === "no view")).toHaveLength(2);
@@ -207,16 +192,7 @@ describe("V1: a view stands exactly at its entry's place, for what is compared t
 });
 
 test("V1, A8: what a unit that gives way has emptied, ahead of the pass that will bring its rows, is not compared", async () => {
-  let isContended = true;
-  const { sink } = lane;
-  const applyChanges = sink.applyChanges.bind(sink);
-  sink.applyChanges = async (batch, signal) => {
-    if (isContended && batch.seqs.first === 1) {
-      batch.changedLater?.("free", "asked for");
-      throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
-    }
-    await applyChanges(batch, signal);
-  };
+  const letGo = lane.contendFirst("free");
   const open = hold("view");
   await lane.append(inPass(changesEntry("free:1"), "free", 0), inPass(verifyKeysEntry("shared", 1), "shared", 0));
   await lane.append(inPass(markEntry("start"), "shared", 1, null), rangeEntry(range("shared", null, null, 1)));
@@ -225,23 +201,14 @@ test("V1, A8: what a unit that gives way has emptied, ahead of the pass that wil
   await until(() => done("clear shared"));
   open();
   await until(() => views[2] !== undefined);
-  isContended = false;
+  letGo();
   await applier.whenWatermark(5, soon());
   await until(() => views[5] !== undefined);
   expect(views).toEqual({ 2: false, 5: true });
 });
 
 test("V1, A8: nor is it where the pass has been met while the view was still opening", async () => {
-  let isContended = true;
-  const { sink } = lane;
-  const applyChanges = sink.applyChanges.bind(sink);
-  sink.applyChanges = async (batch, signal) => {
-    if (isContended && batch.seqs.first === 1) {
-      batch.changedLater?.("uniq", "asked for");
-      throw new DrayError("GUARD_CONTENDED", { tenant: "other", move: "m2" });
-    }
-    await applyChanges(batch, signal);
-  };
+  const letGo = lane.contendFirst("uniq");
   const open = hold("view");
   // The second waits for the first, and everything behind it too.
   await lane.append(inPass(changesEntry("uniq:1"), "shared", 0), inPass(changesEntry("uniq:2"), "shared", 0));
@@ -249,7 +216,7 @@ test("V1, A8: nor is it where the pass has been met while the view was still ope
   await lane.append(inPass(markEntry("start"), "shared", 1, null), rangeEntry(range("shared", null, null, 1)));
   const { applier } = run();
   await until(() => done("clear shared"));
-  isContended = false;
+  letGo();
   await until(() => done("changes 2-2"));
   await new Promise((resolve) => setTimeout(resolve, 30));
   open();

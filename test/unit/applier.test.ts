@@ -11,12 +11,7 @@ beforeEach(() => {
 });
 afterEach(() => lane.close());
 
-/** Holds a call of the sink until opened. */
-function hold(name: string): () => void {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  lane.sink.gates.set(name, promise);
-  return resolve;
-}
+const hold = (name: string) => lane.hold(name);
 
 describe("order and batches", () => {
   test("A3: what waits becomes one transaction, never across chunk, range or mark", async () => {

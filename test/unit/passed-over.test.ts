@@ -2,7 +2,17 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { EntryDraft } from "../../pipeline/entry.ts";
 import { keyText } from "../../pipeline/key-text.ts";
 import type { ChangeBatch, ChunkUnit } from "../../sinks/sink.ts";
-import { changesEntry, chunkEntry, inPass, keyOf, Lane, range, transient, verifyKeysEntry } from "./applier-harness.ts";
+import {
+  changesEntry,
+  chunkEntry,
+  inPass,
+  keyOf,
+  Lane,
+  range,
+  transient,
+  verifyKeysEntry,
+  wantsAll,
+} from "./applier-harness.ts";
 
 const soon = () => AbortSignal.timeout(20_000);
 const KEY = keyText(keyOf(7));
@@ -46,18 +56,13 @@ async function runTo(seq: number): Promise<Told> {
   const tellings: Promise<void>[] = [];
   const applier = lane.applier({
     limits: { changes: 1 },
-    follower: {
-      needsBody: () => true,
-      take: () => {},
-      wants: () => true,
-      compare: ({ header }, opening) => {
-        const tell = async () => {
-          const opened = await opening;
-          told[header.seq] = opened === null ? null : [...opened.passedOver];
-        };
-        tellings.push(tell());
-      },
-    },
+    follower: wantsAll(({ header }, opening) => {
+      const tell = async () => {
+        const opened = await opening;
+        told[header.seq] = opened === null ? null : [...opened.passedOver];
+      };
+      tellings.push(tell());
+    }),
   });
   const running = lane.run(applier);
   await applier.whenWatermark(seq, soon());
