@@ -37,6 +37,8 @@ const EXPECTED: ReadonlySet<string> = new Set([
   "ER_LOCK_WAIT_TIMEOUT",
   "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION",
   "ER_SCHEMA_READ_ONLY",
+  // A transaction whose snapshot is older than an ALTER of the table that it comes to.
+  "ER_TABLE_DEF_CHANGED",
 ]);
 
 /** A multi-tenant application: many connections, several tenants, random transactions, and a ledger of what was acknowledged. */
