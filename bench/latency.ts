@@ -2,6 +2,7 @@ import type { ServerAddress } from "../demo/mysql.ts";
 import { type BenchRun, type Found, REQUIRED } from "./bench-run.ts";
 import { type Child, startChild } from "./child.ts";
 import { compareSides } from "./compare.ts";
+import type { CompareLimitDone, CompareLimitSettings } from "./compare-limit.ts";
 import { percentile } from "./figures.ts";
 import { catchUp, startReplica, stopReplica } from "./hosts.ts";
 import { Passes } from "./passes.ts";
@@ -16,8 +17,11 @@ const WARM_UP_MS = 3_000;
 /** Without verification and with it, in turns: what is slow at one time meets both. */
 const TURNS = 2;
 
+/** Rows of a range of the comparison by hand: as many as ours has beside changes (V1). */
+const RANGE_ROWS = 250;
+
 /**
- * Ours, ours while every row is compared again and again, and then the replica's, each alone with the same load, so that
+ * Ours, ours while every row is compared again and again, ours beside a comparison by hand of as many rows, and then the replica's, each alone with the same load, so that
  * none waits for another's work.
  */
 export async function measureLatency(streaming: Streaming): Promise<Found> {
@@ -52,7 +56,7 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
     const settings: ProberSettings = { source, target: at, tenant: TENANT, seconds: forSeconds, seed: seed + 8 };
     return await startChild("./prober.ts", settings).message<Probed>("done");
   };
-  const turns: { without: Probed; verifying: Probed; cpuSeconds: number; compared: number }[] = [];
+  const turns: { without: Probed; verifying: Probed; byHand: Probed; cpuSeconds: number; compared: number }[] = [];
   const each = seconds / TURNS;
   while (turns.length < TURNS) {
     const before = product.usage().cpuSeconds;
@@ -62,7 +66,15 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
     const verifying = await probe(target, each);
     const { rows: compared } = await passes.stop();
     await product.untilVerified(move);
-    turns.push({ without, verifying, cpuSeconds, compared });
+    const limit: CompareLimitSettings = {
+      source,
+      target,
+      tenant: TENANT,
+      rowsPerSecond: compared / (each + WARM_UP_MS / 1000),
+      rangeRows: RANGE_ROWS,
+    };
+    const byHand = await besideHand(limit, () => probe(target, each));
+    turns.push({ without, verifying, byHand, cpuSeconds, compared });
   }
   const measuredSeconds = seconds + (TURNS * WARM_UP_MS) / 1000;
   const cpuShare = turns.reduce((sum, { cpuSeconds }) => sum + cpuSeconds, 0) / measuredSeconds;
@@ -74,6 +86,8 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
     `latency: dray while verifying ${Math.round(comparedPerSecond).toLocaleString("en")} rows/s ` +
       `p50 ${verifying.p50.toFixed(2)} ms, p99 ${verifying.p99.toFixed(2)} ms`,
   );
+  const byHand = latencyOf(turns.map(({ byHand: one }) => one));
+  say(`latency: dray beside a comparison by hand p50 ${byHand.p50.toFixed(2)} ms, p99 ${byHand.p99.toFixed(2)} ms`);
   await product.stop();
   await startReplica(replica);
   await catchUp(replica, source);
@@ -91,16 +105,31 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
   const lines = [
     ...latencyLines(run, "commit to visible", ours, { name: "replica", of: native }),
     ...latencyLines(run, "commit to visible while verifying", verifying, { name: "without", of: ours }),
+    ...latencyLines(run, "commit to visible beside a comparison by hand", byHand, { name: "without", of: ours }, false),
     { name: "rows compared meanwhile", ours: comparedPerSecond, unit: "rows/s", beside: null, required: null },
   ];
   const details = {
     ours: shown(ours),
     verifying: shown(verifying),
+    byHand: shown(byHand),
     comparedPerSecond,
     replica: shown(native),
     cpuShare,
   };
   return { lines, details };
+}
+
+async function besideHand(settings: CompareLimitSettings, probe: () => Promise<Probed>): Promise<Probed> {
+  const limit = startChild("./compare-limit.ts", settings);
+  try {
+    const probed = await probe();
+    limit.process.kill("SIGTERM");
+    const { rows, seconds } = await limit.message<CompareLimitDone>("done");
+    if (rows / seconds < 0.9 * settings.rowsPerSecond) throw new Error(`by hand ${rows} rows in ${seconds} s: too few`);
+    return probed;
+  } finally {
+    await limit.stop();
+  }
 }
 
 type Probed = { readonly delaysMs: readonly number[]; readonly looksMs: readonly number[] };
@@ -117,8 +146,9 @@ function latencyLines(
   what: string,
   ours: Latency,
   beside: { readonly name: string; readonly of: Latency },
+  isRequired = true,
 ): Line[] {
-  const required = REQUIRED[options.log].latencyMs;
+  const required = isRequired ? REQUIRED[options.log].latencyMs : { p50: null, p99: null };
   const line = (name: "p50" | "p99" | "max", of: (latency: Latency) => number, atMost: number | null): Line => ({
     name: `${what}, ${name} (${beside.name}: ${of(beside.of).toFixed(2)})`,
     ours: of(ours),

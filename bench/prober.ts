@@ -5,7 +5,7 @@ import { insertSql, openLoad } from "./load.ts";
 import { RowMaker } from "./rows.ts";
 import { readOne } from "./schema.ts";
 
-/** A marker row every 250 ms; the time from its INSERT's return until a reader sees it on the other side. */
+/** A marker row every 100 ms; the time from its INSERT's return until a reader sees it on the other side. */
 export interface ProberSettings {
   readonly source: ServerAddress;
   readonly target: ServerAddress;
