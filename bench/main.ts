@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir, totalmem } from "node:os";
+import { constants, cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { openServers, ServerUnavailable } from "../docker/servers.ts";
 import type { BenchRun, Found } from "./bench-run.ts";
@@ -23,6 +23,10 @@ const MEASURES: readonly { readonly parts: readonly Part[]; readonly measure: (r
   { parts: ["pause", "rollback"], measure: measurePause },
   { parts: ["open"], measure: measureOpening },
 ];
+
+// Children are told at the exit; where a signal ends the process by itself there is none.
+for (const signal of ["SIGINT", "SIGTERM"] as const)
+  process.once(signal, () => process.exit(128 + constants.signals[signal]));
 
 /** 0: every required figure was reached. 1: one was missed, or two sides differ. */
 async function bench(options: BenchOptions): Promise<0 | 1> {

@@ -74,6 +74,10 @@ export class Product {
     });
     closeSync(log);
     this.#server = server;
+    // A bench that is ended leaves nothing running.
+    const end = () => void server.kill("SIGTERM");
+    process.once("exit", end);
+    server.once("exit", () => process.off("exit", end));
     const until = performance.now() + READY_TIMEOUT_MS;
     for (;;) {
       const answers = await this.api.get("/v1/moves").then(
