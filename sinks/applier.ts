@@ -9,7 +9,7 @@ import { type Batch, lastOf, nextBatch, rangeOf } from "./batch.ts";
 import { DoneEntries } from "./done-entries.ts";
 import { type BodyNeed, EntryFeed, type ReadyEntry } from "./entry-feed.ts";
 import { InFlight } from "./in-flight.ts";
-import { LookAhead } from "./look-ahead.ts";
+import { beginsAgain, LookAhead } from "./look-ahead.ts";
 import { PassedOver } from "./passed-over.ts";
 import type { Progress } from "./sink.ts";
 import { ViewOpening } from "./view-opening.ts";
@@ -334,7 +334,7 @@ export class Applier {
       if (now === undefined || (isFollowing && this.#lookAhead.latestPass(table) <= now.pass)) continue;
       // The pass begins behind this batch, so that nothing of what it brings can be there yet.
       this.#beginsEmpty.add(table);
-      await this.#options.sink.clearTable(table, signal);
+      await this.#clear(table, signal);
     }
   }
 
@@ -346,7 +346,13 @@ export class Applier {
 
   async #drainAndClear(table: string, signal: AbortSignal): Promise<void> {
     await this.#drain(signal);
-    await this.#untilDone("clear", () => this.#options.sink.clearTable(table, signal), signal);
+    await this.#untilDone("clear", () => this.#clear(table, signal), signal);
+  }
+
+  /** A large table takes minutes, in which nothing else of the lane moves: status says why. */
+  async #clear(table: string, signal: AbortSignal): Promise<void> {
+    const text = (rows: number) => `${table} is emptied of stale rows before it is copied again: ${rows} removed`;
+    await this.#reasons.counting("clear", text, (add) => this.#options.sink.clearTable(table, signal, add));
   }
 
   /** Tried again where the error is transient, its reason shown under `name` until it is done. */
@@ -388,9 +394,4 @@ export class Applier {
     this.#watermark.end(why);
     this.#barriers.end(why);
   }
-}
-
-/** The table whose recopy this entry begins. */
-function beginsAgain({ detail }: EntryHeader): string | null {
-  return detail.kind === "range" && detail.range.pass > 0 && detail.range.after === null ? detail.range.table : null;
 }

@@ -1,7 +1,7 @@
 import { decodeChanges } from "../pipeline/change-codec.ts";
 import type { ChunkStore } from "../pipeline/chunk-store/chunk-store.ts";
 import type { Coverage } from "../pipeline/coverage.ts";
-import type { LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
+import type { EntryHeader, LaneId, LogAnchor, LogEntry } from "../pipeline/entry.ts";
 import { isLostBody, openBody } from "../pipeline/entry-codec.ts";
 import { keyText } from "../pipeline/key-text.ts";
 import { anchorOf } from "../pipeline/log/lane-writer.ts";
@@ -113,4 +113,9 @@ export class LookAhead {
     const changed = new Set(decodeChanges(body).map(({ table, key }) => `${table} ${keyText(key)}`));
     for (const [id] of wanted) if (changed.has(id)) this.#found.set(id, seq);
   }
+}
+
+/** The table whose recopy this entry begins. */
+export function beginsAgain({ detail }: EntryHeader): string | null {
+  return detail.kind === "range" && detail.range.pass > 0 && detail.range.after === null ? detail.range.table : null;
 }

@@ -97,7 +97,7 @@ export interface LaneSink {
   /** Durable when it resolves; deletes what `dray.applied` holds below it. Never goes back. */
   advance(anchor: LogAnchor, signal: AbortSignal): Promise<void>;
   /** W4, a table that is copied again: removes the tenant's rows of it, guarded, in batches. */
-  clearTable(table: string, signal: AbortSignal): Promise<{ readonly rows: number }>;
+  clearTable(table: string, signal: AbortSignal, onBatch?: (rows: number) => void): Promise<{ readonly rows: number }>;
   /** Opened while nothing of what will be read in it is being applied; the reading runs beside the stream. */
   openReadView(signal: AbortSignal): Promise<ReadView>;
   /** C5: no applier of this lane may ever write again. */

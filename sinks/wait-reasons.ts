@@ -17,6 +17,25 @@ export class WaitReasons {
     this.#reasons.delete(what);
   }
 
+  /** Shows how far the work has come, for as long as it lasts. */
+  async counting<T>(
+    what: string,
+    text: (count: number) => string,
+    work: (add: (count: number) => void) => Promise<T>,
+  ): Promise<T> {
+    let count = 0;
+    const add = (more: number) => {
+      count += more;
+      this.set(what, text(count));
+    };
+    add(0);
+    try {
+      return await work(add);
+    } finally {
+      this.clear(what);
+    }
+  }
+
   /** For `withBackoff`. */
   retrying(what: string): (error: Error, attempt: number) => void {
     return (error, attempt) => {

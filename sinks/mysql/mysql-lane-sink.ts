@@ -133,10 +133,15 @@ export class MysqlLaneSink implements LaneSink {
     return this.#options.control.use((session) => this.#progress.advance(session, anchor, signal), signal);
   }
 
-  clearTable(table: string, signal: AbortSignal): Promise<{ readonly rows: number }> {
+  clearTable(
+    table: string,
+    signal: AbortSignal,
+    onBatch: (rows: number) => void = () => {},
+  ): Promise<{ readonly rows: number }> {
     const { writers, clock, probe } = this.#options;
     const use = <T>(work: (session: MysqlSession) => Promise<T>) => writers.use(work, signal);
-    return removeTenantRows({ table: this.#table(table), transaction: this.#transaction, use, clock, probe }, signal);
+    const cleanup = { table: this.#table(table), transaction: this.#transaction, use, clock, probe, onBatch };
+    return removeTenantRows(cleanup, signal);
   }
 
   openReadView(signal: AbortSignal): Promise<ReadView> {

@@ -127,7 +127,12 @@ export class FakeSink implements LaneSink {
     this.anchor = anchor;
     this.events.push(`advance ${anchor.seq}`);
   }
-  async clearTable(table: string): Promise<{ readonly rows: number }> {
+  async clearTable(
+    table: string,
+    _signal?: AbortSignal,
+    onBatch?: (rows: number) => void,
+  ): Promise<{ readonly rows: number }> {
+    onBatch?.(7);
     await this.gates.get(`clear ${table}`);
     this.events.push(`clear ${table}`);
     return { rows: 0 };
