@@ -120,15 +120,27 @@ export class LocalDriver implements Driver {
 
 /** Waits until the move is in one of the phases; a failed move that is not waited for says why. */
 export async function phase(driver: Pick<Driver, "status">, ...wanted: readonly string[]): Promise<MoveStatus> {
-  const untilMs = performance.now() + HANG_MS;
-  for (;;) {
+  let untilMs = performance.now() + HANG_MS;
+  for (let before = ""; ; ) {
     const status = await driver.status();
+    const now = progressOf(status);
+    if (now !== before) untilMs = performance.now() + HANG_MS;
+    before = now;
     if (wanted.includes(status.phase)) return status;
     if (status.phase === "failed" || performance.now() > untilMs) {
       throw new Error(`${status.phase} instead of ${wanted.join(", ")}: ${JSON.stringify(status, null, 1)}`);
     }
     await sleep(20);
   }
+}
+
+/** What changes where a lane comes on, however slowly: a move that hangs is told from one that the machine holds up. */
+function progressOf({ phase: now, lanes }: MoveStatus): string {
+  const each = lanes.map(({ watermark, tables, waiting }) => {
+    const reasons = waiting.filter((reason) => !reason.startsWith("verification:"));
+    return [watermark, tables.map(({ state, rowsCopied }) => [state, rowsCopied]), reasons];
+  });
+  return JSON.stringify([now, each]);
 }
 
 /** Waits until every range has been compared since it was asked for, and every dirty key once. */
