@@ -134,12 +134,15 @@ export async function phase(driver: Pick<Driver, "status">, ...wanted: readonly 
   }
 }
 
-/** What changes where a lane comes on, however slowly: a move that hangs is told from one that the machine holds up. */
+/**
+ * Rows that were copied, or removed before they are: what tells a slow copy from one that hangs. Nothing that moves by
+ * itself counts, as watermarks do with each heartbeat, and what is tried again does with each retry.
+ */
 function progressOf({ phase: now, lanes }: MoveStatus): string {
-  const each = lanes.map(({ watermark, tables, waiting }) => {
-    const reasons = waiting.filter((reason) => !reason.startsWith("verification:"));
-    return [watermark, tables.map(({ state, rowsCopied }) => [state, rowsCopied]), reasons];
-  });
+  const each = lanes.map(({ tables, waiting }) => [
+    tables.map(({ state, rowsCopied }) => [state, rowsCopied]),
+    waiting.filter((reason) => reason.includes(" is emptied of stale rows ")),
+  ]);
   return JSON.stringify([now, each]);
 }
 
