@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { type Connection, createConnection } from "mysql2/promise";
-import type { ServerAddress } from "../demo/mysql.ts";
+import type { Connection } from "mysql2/promise";
+import { connect, type ServerAddress } from "../demo/mysql.ts";
 import { settings, tell } from "./child.ts";
-import { COLUMNS, TABLES, type TableName } from "./schema.ts";
+import { READ_LIST, TABLES, type TableName } from "./schema.ts";
 
 /**
  * What comparing costs whoever else is on the machine, by hand: ranges of both sides read by key as bytes, a SHA-256 a
@@ -20,9 +20,7 @@ export interface CompareLimitSettings {
 export type CompareLimitDone = { readonly rows: number; readonly seconds: number };
 
 const { source, target, tenant, rowsPerSecond, rangeRows } = settings<CompareLimitSettings>();
-const open = ({ host, port, user, password, schema }: ServerAddress): Promise<Connection> =>
-  createConnection({ host, port, user, password, database: schema, charset: "utf8mb4", timezone: "Z" });
-const sides = await Promise.all([open(source), open(target)]);
+const sides = await Promise.all([connect(source), connect(target)]);
 
 let isWanted = true;
 process.once("SIGTERM", () => {
@@ -35,9 +33,8 @@ while (isWanted) {
     for (let after: string | null = "0"; after !== null && isWanted; ) after = await compareFrom(table, after);
   }
 }
-await tell({ type: "done", rows, seconds: (performance.now() - begin) / 1000 } satisfies {
-  type: "done";
-} & CompareLimitDone);
+const done: CompareLimitDone = { rows, seconds: (performance.now() - begin) / 1000 };
+await tell({ type: "done", ...done });
 await Promise.all(sides.map((side) => side.end()));
 process.disconnect?.();
 
@@ -53,9 +50,8 @@ async function compareFrom(table: TableName, after: string): Promise<string | nu
 }
 
 async function digestsBehind(side: Connection, table: TableName, after: string) {
-  const columns = COLUMNS.map((column) => (column === "flags" ? "CAST(flags AS CHAR)" : column)).join(", ");
   const [read] = await side.query({
-    sql: `SELECT ${columns} FROM ${table} WHERE tenant_id = ${tenant} AND id > ${after} ORDER BY id LIMIT ${rangeRows}`,
+    sql: `SELECT ${READ_LIST} FROM ${table} WHERE tenant_id = ${tenant} AND id > ${after} ORDER BY id LIMIT ${rangeRows}`,
     rowsAsArray: true,
     typeCast: (field) => field.buffer(),
   });

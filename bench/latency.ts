@@ -1,5 +1,5 @@
 import type { ServerAddress } from "../demo/mysql.ts";
-import { type BenchRun, type Found, REQUIRED } from "./bench-run.ts";
+import { type Found, REQUIRED } from "./bench-run.ts";
 import { type Child, startChild } from "./child.ts";
 import { compareSides } from "./compare.ts";
 import type { CompareLimitDone, CompareLimitSettings } from "./compare-limit.ts";
@@ -21,8 +21,8 @@ const TURNS = 2;
 const RANGE_ROWS = 250;
 
 /**
- * Ours, ours while every row is compared again and again, ours beside a comparison by hand of as many rows, and then the replica's, each alone with the same load, so that
- * none waits for another's work.
+ * Ours, ours while every row is compared again and again, ours beside a comparison by hand of as many rows, and then the
+ * replica's, each alone with the same load, so that none waits for another's work.
  */
 export async function measureLatency(streaming: Streaming): Promise<Found> {
   const { hosts, options } = streaming.run;
@@ -102,10 +102,12 @@ async function underLoad({ run, product, move, replica }: Streaming, load: Child
   await product.start();
   await untilCaughtUp(product, move);
   await compareSides({ what: "latency, dray", source, target, tenant: null });
+  const required = REQUIRED[options.log].latencyMs;
+  const without = { name: "without", of: ours };
   const lines = [
-    ...latencyLines(run, "commit to visible", ours, { name: "replica", of: native }),
-    ...latencyLines(run, "commit to visible while verifying", verifying, { name: "without", of: ours }),
-    ...latencyLines(run, "commit to visible beside a comparison by hand", byHand, { name: "without", of: ours }, false),
+    ...latencyLines("commit to visible", ours, { name: "replica", of: native }, required),
+    ...latencyLines("commit to visible while verifying", verifying, without, required),
+    ...latencyLines("commit to visible beside a comparison by hand", byHand, without, NOTHING_REQUIRED),
     { name: "rows compared meanwhile", ours: comparedPerSecond, unit: "rows/s", beside: null, required: null },
   ];
   const details = {
@@ -141,14 +143,14 @@ function latencyOf(all: readonly Probed[]): Latency {
   return { p50: percentile(delaysMs, 50), p99: percentile(delaysMs, 99), delaysMs, looksMs };
 }
 
+const NOTHING_REQUIRED = { p50: null, p99: null };
+
 function latencyLines(
-  { options }: BenchRun,
   what: string,
   ours: Latency,
   beside: { readonly name: string; readonly of: Latency },
-  isRequired = true,
+  required: { readonly p50: number | null; readonly p99: number | null },
 ): Line[] {
-  const required = isRequired ? REQUIRED[options.log].latencyMs : { p50: null, p99: null };
   const line = (name: "p50" | "p99" | "max", of: (latency: Latency) => number, atMost: number | null): Line => ({
     name: `${what}, ${name} (${beside.name}: ${of(beside.of).toFixed(2)})`,
     ours: of(ours),

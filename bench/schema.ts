@@ -23,6 +23,9 @@ export const COLUMNS: readonly string[] = [
   "ref",
 ];
 
+/** To read rows as they are by hand: JSON comes as its text, like all else. */
+export const READ_LIST = COLUMNS.map((column) => (column === "flags" ? "CAST(flags AS CHAR)" : column)).join(", ");
+
 /** Rows born on the source have odd ids, on the target even ones: no id of one side can meet one of the other (C9). */
 export const ID_STEP = 2;
 export const idOf = (index: number): number => ID_STEP * index + 1;
